@@ -1,0 +1,67 @@
+# Everything here needs only make and python3 (3.11 or newer); each target sets itself up.
+#   make run          the demo at http://127.0.0.1:8000
+#   make test         all tests
+#   make check        linters and type checkers
+#   make benchmark    our routes against hand-written ones
+#   make reliability  the reliability tests in their full size
+#   make clean        delete the environments and caches
+# ARGS="..." goes to pytest or to the benchmark, WORKERS=n sets the test processes, PORT=n the port of the demo.
+
+PYTHON ?= python3
+PORT ?= 8000
+export PORT
+PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
+RUN := .venv-run/bin/python
+DEV := .venv/bin/python
+WORKERS ?= 2
+
+define check_python
+@command -v $(PYTHON) >/dev/null 2>&1 || { echo "There is no $(PYTHON). Install Python 3.11 or newer, then: make PYTHON=python3.12 <target>"; exit 1; }
+@$(PYTHON) tools/check_python.py
+endef
+
+.PHONY: help run test check benchmark reliability clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+run: .venv-run/.ready
+	@$(RUN) -m examples.demo
+
+test: .venv/.ready
+	@$(DEV) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+check: .venv/.ready
+	@$(DEV) -m ruff check .
+	@$(DEV) -m ruff format --check .
+	@$(DEV) -m mypy
+	@$(DEV) -m pyright
+
+reliability: .venv/.ready
+	@RELIABILITY=full $(DEV) -m pytest tests/reliability $(ARGS)
+
+benchmark: .venv/.ready-benchmark
+	@command -v wrk >/dev/null || { echo "Installing wrk, the load maker, from Debian: apt-get install wrk"; apt-get update -qq && apt-get install -y -qq wrk; }
+	@$(DEV) -m benchmarks.run $(ARGS)
+
+.venv-run/.ready: pyproject.toml constraints.txt
+	$(check_python)
+	@echo "Setting up the demo's environment in .venv-run"
+	@$(PYTHON) -m venv .venv-run
+	@$(RUN) $(PIP) -e ".[serve]"
+	@touch $@
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(check_python)
+	@echo "Setting up the development environment in .venv"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	@$(DEV) $(PIP) -e ".[all]" --group test --group check
+	@touch $@
+
+.venv/.ready-benchmark: .venv/.ready
+	@$(DEV) $(PIP) --group benchmark
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-run .mypy_cache .pytest_cache .ruff_cache .hypothesis

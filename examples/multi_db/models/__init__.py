@@ -1,0 +1,1 @@
+"""Users in one database, posts in another."""

@@ -1,0 +1,1 @@
+"""A shop: items for everybody, orders that belong to somebody, by generated routes."""

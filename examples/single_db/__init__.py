@@ -1,0 +1,1 @@
+"""An example; see the README beside it."""

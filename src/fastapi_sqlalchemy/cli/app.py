@@ -1,0 +1,71 @@
+"""The command ``fastapi-sqlalchemy``: its subcommands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+from sqlalchemy import exc as sa_exc
+
+from ..exceptions import FastAPISQLAlchemyError
+from ..web.startup import describe_failure
+from .serve import serve
+
+__all__ = ["app", "main", "run"]
+
+app = typer.Typer(
+    name="fastapi-sqlalchemy",
+    help="FastAPI and SQLAlchemy, joined.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("serve")(serve)
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+    """FastAPI and SQLAlchemy, joined."""
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, 2 for what was asked for wrongly, 130 when interrupted.
+
+    An error is one line on the standard error; a traceback is shown with ``--debug`` only.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    try:
+        result = app([item for item in given if item != "--debug"], "fastapi-sqlalchemy", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except typer.Exit as error:
+        return error.exit_code
+    except Exception as error:
+        line = _line(error)
+        if debug:
+            traceback.print_exc()
+        elif line is None:
+            line = f"{describe_failure(error)} (an error of this program; --debug shows where)"
+        print(f"fastapi-sqlalchemy: {line or describe_failure(error)}", file=sys.stderr)  # noqa: T201
+        return 2
+    return result if isinstance(result, int) else 0
+
+
+def main() -> NoReturn:
+    """Run the command and leave the process."""
+    sys.exit(run())
+
+
+def _line(error: Exception) -> str | None:
+    """What to tell of an error that a user can cause, or None."""
+    usage = getattr(error, "format_message", None)
+    if usage is not None:
+        return " ".join(str(usage()).split())
+    if isinstance(error, (FastAPISQLAlchemyError, sa_exc.SQLAlchemyError, OSError)):
+        return describe_failure(error)
+    return None

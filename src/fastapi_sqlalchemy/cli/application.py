@@ -1,0 +1,170 @@
+"""The application that ``serve`` runs: a start page, the routes of every table and view, their documentation."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from ipaddress import ip_address
+from typing import Any
+
+import anyio.to_thread
+import sqlalchemy as sa
+from fastapi import Depends, FastAPI, Request, params
+from fastapi.routing import APIRoute
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
+
+from ..database import SQLAlchemy
+from ..exceptions import ConfigurationError
+from ..rest.diagram import diagram
+from ..rest.narrowing import is_table
+from ..rest.reflect import Reflection, reflect
+from ..rest.row_counts import RowCounts
+from ..rest.start_page import page_response, start_page, svg_response
+from ..web.problems import install_problem_handlers
+from .target import Database, database_of
+from .token import BearerToken
+
+__all__ = ["ServeSettings", "create_app", "is_loopback", "read_database"]
+
+_MAX_DRAWN = 150
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What to serve and to whom; ``token_env`` is the name of the variable that holds the bearer token."""
+
+    target: str
+    host: str = "127.0.0.1"
+    write: bool = False
+    tables: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    schema: str | None = None
+    token_env: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The settings as JSON can hold them."""
+        return asdict(self)
+
+    @property
+    def token(self) -> str | None:
+        """The bearer token, or None where none was asked for; raises `ConfigurationError` where it is not set."""
+        if self.token_env is None:
+            return None
+        value = os.environ.get(self.token_env, "").strip()
+        if not value:
+            raise ConfigurationError(f"--token-env {self.token_env}: the environment variable is not set, or empty.")
+        return value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is only reached from this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def read_database(
+    settings: ServeSettings, progress: Callable[[str], None] | None = None
+) -> tuple[Database, Reflection]:
+    """Open the database and read its structure; raises what a user has to be told."""
+    found = database_of(settings.target, write=settings.write)
+    # the mode of the journal is a property of the file: somebody else's choice
+    db = SQLAlchemy(found.url, sqlite={"journal_mode": None})
+    reflection = reflect(
+        db,
+        schema=settings.schema,
+        tables=settings.tables,
+        exclude=settings.exclude,
+        write=settings.write,
+        progress=progress,
+    )
+    return found, reflection
+
+
+def create_app(settings: ServeSettings, found: tuple[Database, Reflection] | None = None) -> FastAPI:
+    """Return the application; ``found`` is what `read_database` returned, read again where it is not given."""
+    database, reflection = found or read_database(settings)
+    taken = {item.path for item in reflection.served}
+    docs = _free("/docs", taken)
+    document = _free("/openapi.json", taken)
+    token = settings.token
+    guard = None if token is None else BearerToken(token)
+    dependencies: list[params.Depends] = [] if guard is None else [Depends(guard)]
+    counts = RowCounts(database.url, reflection.served)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None, None]:
+        yield
+        for db in (reflection.db, counts.db):
+            await db.adispose()
+
+    app = FastAPI(
+        title=database.title,
+        description=f"{len(reflection.served)} tables and views of {database.label}.",
+        version="1",
+        docs_url=docs,
+        redoc_url=None,
+        openapi_url=document,
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+        redirect_slashes=False,
+    )
+    install_problem_handlers(app, reflection.metadata, http_errors=True)
+    if settings.write and guard is None and is_loopback(settings.host):
+        # a page of another site may not reach a writable database by a name that it points at this machine
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", settings.host])
+    drawn = [item.resource for item in reflection.served if item.resource is not None and not item.entry.is_view]
+    picture = "/-/schema.svg" if 0 < len(drawn) <= _MAX_DRAWN else None
+
+    @app.get("/", include_in_schema=False)
+    async def start(request: Request) -> Response:
+        seen = guard is None or guard.accepts(_bearer_of(request))
+        page = start_page(
+            database.title,
+            reflection.served,
+            reflection.skipped,
+            await counts.read() if seen else None,
+            docs=docs,
+            document=document,
+            diagram=picture,
+            write=reflection.write,
+        )
+        return page_response(page)
+
+    if picture is not None:
+        drawing: list[str] = []
+
+        @app.get(picture, include_in_schema=False)
+        async def schema() -> Response:
+            if not drawing:
+                tables: list[sa.Table] = [resource.table for resource in drawn if is_table(resource.table)]
+                drawing.append(await anyio.to_thread.run_sync(diagram, tables))
+            return svg_response(drawing[0])
+
+    for router in reflection.routers(dependencies=dependencies):
+        app.include_router(router)
+    return app
+
+
+def _bearer_of(request: Request) -> str:
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
+
+
+def _free(path: str, taken: set[str]) -> str:
+    """A path of our own, below ``/-`` where a table has its name."""
+    return f"/-{path}" if path in taken else path
+
+
+def _operation_id(route: APIRoute) -> str:
+    """A name for each operation that no other has: what is neither letter nor digit is written by its code."""
+    method = min(route.methods or {"GET"}).lower()
+    path = re.sub(r"[^0-9A-Za-z]", lambda found: f"_{ord(found.group()):x}_", route.path.strip("/"))
+    return f"{method}_{path}"

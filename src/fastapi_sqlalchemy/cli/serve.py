@@ -1,0 +1,137 @@
+"""``fastapi-sqlalchemy serve URL``: a REST API for a database that already exists."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..exceptions import ConfigurationError, MissingExtraError
+from .application import ServeSettings, create_app, is_loopback, read_database
+from .report import progress_line, report
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["serve", "worker_app"]
+
+_SETTINGS = "FASTAPI_SQLALCHEMY_SERVE"
+
+
+def serve(
+    url: Annotated[str, typer.Argument(help="A database URL, or the path of a SQLite file.", metavar="URL")],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
+    write: Annotated[bool, typer.Option("--write", help="Let rows be created, changed and deleted.")] = False,
+    tables: Annotated[str | None, typer.Option(help="The only tables and views to serve, comma separated.")] = None,
+    exclude: Annotated[str | None, typer.Option(help="Tables and views to leave out, comma separated.")] = None,
+    schema: Annotated[str | None, typer.Option(help="The schema, where it is not the default one.")] = None,
+    admin: Annotated[bool, typer.Option("--admin", help="Add the admin.")] = False,
+    postgrest: Annotated[bool, typer.Option("--postgrest", help="Speak PostgREST's wire too.")] = False,
+    token_env: Annotated[
+        str | None, typer.Option(help="The environment variable with the bearer token that every request needs.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="How many processes.")] = 1,
+) -> None:
+    """Serve the tables and views of a database as a REST API, read-only and on this machine unless told otherwise."""
+    for name, asked in (("--admin", admin), ("--postgrest", postgrest)):
+        if asked:
+            raise ConfigurationError(f"{name} is not part of this version; leave it out.")
+    settings = ServeSettings(
+        target=url,
+        host=host,
+        write=write,
+        tables=_names(tables),
+        exclude=_names(exclude) or (),
+        schema=schema,
+        token_env=token_env,
+    )
+    if settings.token is None and write and not is_loopback(host):
+        raise ConfigurationError(
+            f"--write on {host} needs a token: other machines could change the data. Name the environment variable "
+            "that holds one with --token-env."
+        )
+    _run(settings, port, workers)
+
+
+def worker_app() -> FastAPI:
+    """The application of one of several processes, by the settings that the first one left in the environment."""
+    given = json.loads(os.environ[_SETTINGS])
+    tables = given.pop("tables")
+    exclude = tuple(given.pop("exclude"))
+    return create_app(ServeSettings(**given, tables=None if tables is None else tuple(tables), exclude=exclude))
+
+
+def _run(settings: ServeSettings, port: int, workers: int) -> None:
+    try:
+        import uvicorn
+    except ImportError:
+        raise MissingExtraError(
+            'serve needs uvicorn. Install it with: pip install "fastapi-sqlalchemy[serve]"'
+        ) from None
+    listener = _listener(settings.host, port)
+    try:
+        with progress_line(_label(settings)) as progress:
+            found = read_database(settings, progress)
+        app = create_app(settings, found)
+        base = _base(listener)
+        report(found[0].label, found[1], base, str(app.docs_url))
+        if workers == 1:
+            uvicorn.Server(uvicorn.Config(app, server_header=False)).run(sockets=[listener])
+            return
+        found[1].db.dispose()
+        os.environ[_SETTINGS] = json.dumps(settings.as_dict())
+        taken = listener.getsockname()[1]
+        listener.close()  # the processes share a socket that uvicorn opens
+        uvicorn.run(
+            f"{__name__}:worker_app",
+            factory=True,
+            host=settings.host.strip("[]"),
+            port=taken,
+            workers=workers,
+            server_header=False,
+        )
+    finally:
+        listener.close()
+
+
+def _label(settings: ServeSettings) -> str:
+    from .target import database_of
+
+    return database_of(settings.target, write=settings.write).label
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    """A socket that listens there; raises `ConfigurationError` where that cannot be."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigurationError(f"Nothing can listen on {host}: {error.strerror or error}.") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(f"Nothing can listen on {host} port {port}: {error.strerror or error}.") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _base(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _names(given: str | None) -> tuple[str, ...] | None:
+    """Names separated by commas; one that holds a comma has it doubled."""
+    if given is None:
+        return None
+    names = [name.replace("\x00", ",").strip() for name in given.replace(",,", "\x00").split(",")]
+    return tuple(name for name in names if name)

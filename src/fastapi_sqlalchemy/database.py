@@ -1,0 +1,513 @@
+"""`SQLAlchemy`: one object for the engines, the models and the sessions of a database."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar, Unpack, cast
+
+import anyio.to_thread
+import sqlalchemy.orm
+from fastapi import FastAPI
+from sqlalchemy import Engine, MetaData
+from sqlalchemy.engine import URL
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from .config import DatabaseConfig, DatabaseOptions, masked
+from .engines import EngineSource
+from .exceptions import (
+    AmbiguousDatabaseError,
+    AsyncScopeRequiredError,
+    MissingSessionError,
+    NotConfirmedError,
+    SessionNotInitialisedError,
+    UnknownOptionError,
+)
+from .isolation import Isolation
+from .models.active import adopt
+from .models.base import ModelBase, declarative_base_for
+from .scope import Scope, current_scope
+from .sessions import AsyncSession, Callback, Session, run_async_callbacks
+from .tables import create_tables, drop_tables
+from .transactions import Transaction, joined
+
+__all__ = ["Binding", "SQLAlchemy", "db"]
+
+_databases: weakref.WeakSet[SQLAlchemy] = weakref.WeakSet()
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_ENGINE_OPTIONS = frozenset(inspect.signature(DatabaseConfig.create).parameters) - {"url"}
+_SESSION_OPTIONS = frozenset({"session_args", "async_session_args", "commit_on_exit", "expire_on_commit"})
+_ACCEPTED = frozenset({"verbose", "async_"})
+_OPTIONS = _ENGINE_OPTIONS | _SESSION_OPTIONS | _ACCEPTED
+
+
+class Doors(Protocol):
+    """What the web layer adds to a database; it installs itself as ``SQLAlchemy.doors``."""
+
+    def session_dependency(self, database: SQLAlchemy) -> Callable[..., Coroutine[Any, Any, Session]]: ...
+
+    def async_session_dependency(self, database: SQLAlchemy) -> Callable[..., Coroutine[Any, Any, AsyncSession]]: ...
+
+    def lifespan(self, database: SQLAlchemy, app: FastAPI) -> AbstractAsyncContextManager[None]: ...
+
+
+class Binding:
+    """The engines and session settings that a database object works with."""
+
+    def __init__(self, url: str | URL | None, options: Mapping[str, Any]) -> None:
+        unknown = sorted(set(options) - _OPTIONS)
+        if unknown:
+            raise UnknownOptionError(
+                f"__init__() got an unexpected keyword argument '{unknown[0]}'. The options are: "
+                f"{', '.join(sorted(_OPTIONS))}."
+            )
+        engine_options = {name: value for name, value in options.items() if name in _ENGINE_OPTIONS}
+        self.source = EngineSource(DatabaseConfig.create(url, **engine_options))
+        self.commit_on_exit = bool(options.get("commit_on_exit"))
+        expire = {"expire_on_commit": bool(options.get("expire_on_commit"))}
+        given: Mapping[str, Any] = options.get("session_args") or {}
+        asynchronous: Mapping[str, Any] | None = options.get("async_session_args")
+        self.session_args: dict[str, Any] = {**expire, **given}
+        self.async_session_args: dict[str, Any] = {**expire, **(given if asynchronous is None else asynchronous)}
+
+
+class SQLAlchemy:
+    """A database behind a FastAPI application: its engines, its declarative base and its sessions.
+
+    ``db = SQLAlchemy("sqlite:///app.db")``, then ``class User(db.Base)``, and one of
+    ``app.add_middleware(DBSessionMiddleware, db=db)``, ``FastAPI(lifespan=db.lifespan)`` or
+    ``session: Session = Depends(db.get_session)``. Outside of a request: ``with db():`` or ``async with db():``.
+
+    Parameters: ``url`` serves the synchronous and the asynchronous engine; ``async_url`` only where the two differ.
+    ``custom_engine`` and ``async_custom_engine`` are engines made elsewhere. ``engine_args`` and ``session_args`` go to
+    SQLAlchemy. ``commit_on_exit`` commits a clean request before its response starts. ``connect_timeout``,
+    ``pool_timeout`` and ``statement_timeout`` are seconds, None for no bound. ``sqlite`` sets every SQLite connection
+    (`SQLiteSettings`). ``replicas`` are URLs to read from, ``pooler`` is None or "pgbouncer". ``metadata`` and
+    ``model_class`` shape ``db.Base``. ``verbose`` and ``async_`` are accepted and have no effect.
+
+    Raises `ConfigurationError` for a URL or value that cannot be; nothing is connected before the first use.
+    """
+
+    doors: ClassVar[Doors]
+
+    def __init__(
+        self,
+        url: str | URL | None = None,
+        *,
+        async_url: str | URL | None = None,
+        custom_engine: Engine | None = None,
+        async_custom_engine: AsyncEngine | None = None,
+        engine_args: Mapping[str, Any] | None = None,
+        async_engine_args: Mapping[str, Any] | None = None,
+        session_args: Mapping[str, Any] | None = None,
+        async_session_args: Mapping[str, Any] | None = None,
+        commit_on_exit: bool = False,
+        expire_on_commit: bool = False,
+        replicas: Sequence[str | URL] = (),
+        pooler: str | None = None,
+        metadata: MetaData | None = None,
+        model_class: type = ModelBase,
+        connect_timeout: float | None = 5,
+        pool_timeout: float | None = 5,
+        statement_timeout: float | None = 30,
+        sqlite: Mapping[str, Any] | None = None,
+        verbose: int = 0,
+        async_: bool | None = None,
+    ) -> None:
+        self._options: dict[str, Any] = {
+            "async_url": async_url,
+            "custom_engine": custom_engine,
+            "async_custom_engine": async_custom_engine,
+            "engine_args": engine_args,
+            "async_engine_args": async_engine_args,
+            "session_args": session_args,
+            "async_session_args": async_session_args,
+            "commit_on_exit": commit_on_exit,
+            "expire_on_commit": expire_on_commit,
+            "replicas": replicas,
+            "pooler": pooler,
+            "connect_timeout": connect_timeout,
+            "pool_timeout": pool_timeout,
+            "statement_timeout": statement_timeout,
+            "sqlite": sqlite,
+        }
+        self._binding: Binding | None = None
+        self._latest: Binding | None = None
+        self._bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
+        self._base = declarative_base_for(model_class, metadata)
+        adopt(self._base.metadata, self)
+        _databases.add(self)
+        if any(given is not None for given in (url, async_url, custom_engine, async_custom_engine)):
+            self._binding = Binding(url, self._options)
+
+    def init(self, url: str | URL | None = None, **options: Unpack[DatabaseOptions]) -> None:
+        """Give the database its URL, or options that replace those of the constructor.
+
+        Without a URL or an engine the environment variable ``DATABASE_URL`` is used.
+        Raises `MissingDatabaseError` (a ValueError) when nothing says which database, `UnknownOptionError` (a
+        TypeError) for an option that does not exist.
+        """
+        merged: dict[str, Any] = {**self._options, **options}
+        if url is None and all(
+            merged.get(name) is None for name in ("async_url", "custom_engine", "async_custom_engine")
+        ):
+            url = DatabaseConfig.url_from_environment()
+        binding = Binding(url, merged)
+        if self._binding is not None:
+            self._binding.source.dispose()
+        self._options, self._binding = merged, binding
+
+    def bind(self, url: str | URL | None, options: Mapping[str, Any]) -> Binding:
+        """Engines of their own for one application that uses this object under another URL."""
+        binding = Binding(url, {**self._options, **options})
+        self._bindings.add(binding)
+        self._latest = binding
+        return binding
+
+    def __repr__(self) -> str:
+        if not self.initiated:
+            return "<SQLAlchemy (not initialised)>"
+        return f"<SQLAlchemy {masked(self._current_binding().source.url)}>"
+
+    @property
+    def initiated(self) -> bool:
+        """Whether the database has a URL or an engine."""
+        return self._binding is not None or self._latest is not None
+
+    @property
+    def Base(self) -> Any:  # noqa: N802  # the name is the contract
+        """The declarative base of the models."""
+        return self._base
+
+    @property
+    def BaseModel(self) -> Any:  # noqa: N802  # the name is the contract
+        """The same as ``Base``."""
+        return self._base
+
+    @property
+    def metadata(self) -> MetaData:
+        """The metadata that holds the tables of the models."""
+        return cast(MetaData, self._base.metadata)
+
+    @property
+    def url(self) -> URL:
+        """The URL of the database; its repr masks the password."""
+        return self._current_binding().source.url
+
+    @property
+    def source(self) -> EngineSource:
+        """What builds the engines."""
+        return self._current_binding().source
+
+    @property
+    def engine(self) -> Engine:
+        """The synchronous engine, built on first use, once per process."""
+        return self.source.sync()
+
+    @property
+    def async_engine(self) -> AsyncEngine:
+        """The asynchronous engine of the running event loop, built on first use."""
+        return self.source.asynchronous()
+
+    @property
+    def commit_on_exit(self) -> bool:
+        """Whether a clean scope commits, unless it says otherwise."""
+        return self._current_binding().commit_on_exit
+
+    @property
+    def scope(self) -> Scope:
+        """The innermost open scope; raises `MissingSessionError` where there is none."""
+        scope = current_scope(self)
+        if scope is None:
+            raise MissingSessionError if self.initiated else SessionNotInitialisedError
+        return scope
+
+    @property
+    def session(self) -> Session:
+        """The session of the innermost open scope; raises `MissingSessionError` where there is none."""
+        return self.scope.session
+
+    @property
+    def sync_session(self) -> Session:
+        """The same as ``session``."""
+        return self.scope.session
+
+    @property
+    def async_session(self) -> AsyncSession:
+        """The async session of the innermost open scope; raises `MissingSessionError` where there is none."""
+        return self.scope.async_session
+
+    def open_scope(
+        self,
+        binding: Binding | None = None,
+        *,
+        session_args: Mapping[str, Any] | None = None,
+        commit_on_exit: bool | None = None,
+        writing: bool = False,
+        read_only: bool = False,
+        awaitable: bool = False,
+    ) -> Scope:
+        """A new scope, not yet part of any context; every door goes through here."""
+        if binding is None:
+            binding = self._current_binding()
+        given = session_args or {}
+        scope = Scope(
+            self,
+            binding.source,
+            session_args={**binding.session_args, **given} if given else binding.session_args,
+            async_session_args={**binding.async_session_args, **given} if given else binding.async_session_args,
+            commit_on_exit=binding.commit_on_exit if commit_on_exit is None else commit_on_exit,
+            writing=writing,
+            read_only=read_only,
+            awaitable=awaitable,
+        )
+        scope.binding = binding
+        return scope
+
+    def __call__(
+        self, session_args: Mapping[str, Any] | None = None, commit_on_exit: bool | None = None
+    ) -> ScopeContext:
+        """A scope of its own for ``with`` or ``async with``; also inside of another scope, which it leaves alone."""
+        return ScopeContext(self, session_args=session_args, commit_on_exit=commit_on_exit)
+
+    def read_only(self) -> ScopeContext:
+        """A scope that refuses to write, for ``with`` or ``async with``."""
+        return ScopeContext(self, commit_on_exit=False, read_only=True)
+
+    def sync_context(self, function: Callable[P, T]) -> Callable[P, T]:
+        """Run every call of ``function`` in a scope of its own.
+
+        Raises `AsyncScopeRequiredError` for an async function, whose body runs after the call.
+        """
+        if inspect.iscoroutinefunction(function):
+            raise AsyncScopeRequiredError(f"{function.__qualname__} is async. Decorate it with `@db.async_context`.")
+
+        @functools.wraps(function)
+        def inside(*args: P.args, **kwargs: P.kwargs) -> T:
+            with self():
+                return function(*args, **kwargs)
+
+        return inside
+
+    def async_context(self, function: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        """Run every call of the async ``function`` in a scope of its own."""
+
+        @functools.wraps(function)
+        async def inside(*args: P.args, **kwargs: P.kwargs) -> T:
+            async with self():
+                return await function(*args, **kwargs)
+
+        return inside
+
+    def transaction(self, retries: int = 0) -> Transaction:
+        """A transaction, or a savepoint inside of one: for ``with``, ``async with`` or as a decorator.
+
+        ``retries``: how often a decorated function is run again after a serialization failure or a deadlock.
+        """
+        return Transaction(self, self.open_scope, retries=retries)
+
+    def on_commit(self, function: Callback) -> None:
+        """Call ``function`` once the current transaction is really committed, and never if it is rolled back."""
+        self.scope.on_commit(function)
+
+    def abort(self) -> None:
+        """Mark the current scope for rollback: whatever its end, nothing of it is committed."""
+        self.scope.abort()
+
+    async def run(self, work: Callable[[Session], T], *, read_only: bool = False, use_async: bool | None = None) -> T:
+        """Call ``work(session)`` once, off the event loop, and commit when it returns.
+
+        ``use_async`` runs it on the async engine in one greenlet, otherwise it runs in a worker thread; by default the
+        faster of the two for the database. In an open scope it works on the session that is in use there; in a
+        ``commit_on_exit`` scope or a ``db.transaction()`` it flushes, and the scope commits. An exception rolls back.
+        """
+        outer = current_scope(self)
+        if outer is not None and outer.closed:
+            outer = None
+        if use_async is None and outer is not None:
+            use_async = outer.works_async
+        if use_async is None:
+            source = self.source if outer is None else outer.source
+            use_async = source.dialect_name != "sqlite" and source.has_async_driver()
+        if outer is None:
+            scope = self.open_scope(
+                commit_on_exit=not read_only, writing=not read_only, read_only=read_only, awaitable=True
+            )
+            return await _run_alone(scope, work, use_async)
+        if use_async:
+            session = outer.async_session
+            result = await session.run_sync(functools.partial(_join, outer, work))
+            await run_async_callbacks(session.sync_session)
+            return result
+        joined_result = await anyio.to_thread.run_sync(_join, outer, work, outer.session)
+        await run_async_callbacks(outer.session)
+        return joined_result
+
+    def create_all(self) -> None:
+        """Create the tables of the models that are missing; safe when many processes do so at once."""
+        with self.source.begin() as connection:
+            create_tables(connection, self.metadata)
+
+    def drop_all(self, *, confirmed: bool = False) -> None:
+        """Drop the tables of the models with all their rows; raises `NotConfirmedError` unless ``confirmed``."""
+        if not confirmed:
+            raise NotConfirmedError
+        with self.source.begin() as connection:
+            drop_tables(connection, self.metadata)
+
+    async def acreate_all(self) -> None:
+        """The async twin of ``create_all()``."""
+        async with self.async_engine.begin() as connection:
+            await connection.run_sync(create_tables, self.metadata)
+
+    async def adrop_all(self, *, confirmed: bool = False) -> None:
+        """The async twin of ``drop_all()``."""
+        if not confirmed:
+            raise NotConfirmedError
+        async with self.async_engine.begin() as connection:
+            await connection.run_sync(drop_tables, self.metadata)
+
+    def isolated(self) -> Isolation[SQLAlchemy]:
+        """For tests: everything inside ``with`` or ``async with`` is rolled back at the end, commits included."""
+        return Isolation(self, self.source)
+
+    def dispose(self) -> None:
+        """Close the idle connections of the synchronous engine; the next use opens new ones."""
+        self.source.dispose()
+
+    async def adispose(self) -> None:
+        """Close the idle connections of both engines of this event loop; the next use opens new ones."""
+        await self.source.adispose()
+
+    @functools.cached_property
+    def get_session(self) -> Callable[..., Coroutine[Any, Any, Session]]:
+        """FastAPI dependency: ``session: Session = Depends(db.get_session)``."""
+        return self.doors.session_dependency(self)
+
+    @functools.cached_property
+    def get_async_session(self) -> Callable[..., Coroutine[Any, Any, AsyncSession]]:
+        """FastAPI dependency: ``session: AsyncSession = Depends(db.get_async_session)``."""
+        return self.doors.async_session_dependency(self)
+
+    def lifespan(self, app: FastAPI) -> AbstractAsyncContextManager[None]:
+        """For ``FastAPI(lifespan=db.lifespan)``: waits for the database, creates missing tables, disposes at the end.
+
+        It also puts `DBSessionMiddleware` around the application when it is not there.
+        """
+        return self.doors.lifespan(self, app)
+
+    @staticmethod
+    def metadata_at(url: URL) -> list[MetaData]:
+        """The metadata of every database object that was given this URL; several may share one database."""
+        return [one.metadata for one in list(_databases) if one._binding and one._binding.source.url == url]
+
+    def _current_binding(self) -> Binding:
+        scope = current_scope(self)
+        if scope is not None and scope.binding is not None:
+            return cast(Binding, scope.binding)
+        return self.default_binding()
+
+    def default_binding(self) -> Binding:
+        """What holds where no scope is open: the URL of the constructor or ``init()``, or that of the one application.
+
+        Raises `SessionNotInitialisedError`, or `AmbiguousDatabaseError` where several applications give it one each.
+        """
+        if self._binding is not None:
+            return self._binding
+        if self._latest is None:
+            raise SessionNotInitialisedError
+        if len({binding.source.url for binding in self._bindings}) > 1:
+            gc.collect()
+            if len({binding.source.url for binding in self._bindings}) > 1:
+                raise AmbiguousDatabaseError
+        return self._latest
+
+
+class ScopeContext:
+    """What ``db()`` returns: a scope for ``with`` or ``async with`` that yields the database."""
+
+    def __init__(self, database: SQLAlchemy, **options: Any) -> None:
+        self._database = database
+        self._options = options
+        self._entered: list[Scope] = []
+
+    def _open(self, *, awaitable: bool) -> SQLAlchemy:
+        options = self._options
+        writing = bool(options.get("commit_on_exit"))
+        scope = self._database.open_scope(writing=writing, awaitable=awaitable, **options)
+        scope.push()
+        self._entered.append(scope)
+        return self._database
+
+    def __enter__(self) -> SQLAlchemy:
+        return self._open(awaitable=False)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        scope = self._entered.pop()
+        try:
+            scope.complete(clean=error is None)
+        finally:
+            scope.pop()
+            scope.close()
+
+    async def __aenter__(self) -> SQLAlchemy:
+        return self._open(awaitable=True)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        scope = self._entered.pop()
+        try:
+            await scope.complete_async(clean=error is None)
+        finally:
+            scope.pop()
+            await scope.close_async()
+
+
+async def _run_alone(scope: Scope, work: Callable[[Session], T], use_async: bool) -> T:
+    """Open, work, commit and close in one hop."""
+
+    def in_worker() -> T:
+        scope.push()
+        try:
+            return scope.perform(work, scope.session)
+        finally:
+            scope.close()
+
+    if not use_async:
+        result = await anyio.to_thread.run_sync(in_worker)
+        for ended in scope.sessions:
+            await run_async_callbacks(ended)
+        return result
+    scope.push()
+    try:
+        session = scope.async_session
+        result = await session.run_sync(functools.partial(_perform, scope, work))
+        await run_async_callbacks(session.sync_session)
+        return result
+    finally:
+        scope.pop()
+        await scope.close_async()
+
+
+def _perform(scope: Scope, work: Callable[[Session], T], session: sqlalchemy.orm.Session) -> T:
+    return scope.perform(work, cast(Session, session))
+
+
+def _join(scope: Scope, work: Callable[[Session], T], session: sqlalchemy.orm.Session) -> T:
+    with joined(cast(Session, session), scope):
+        return work(cast(Session, session))
+
+
+db = SQLAlchemy()
+"""The module-level database of the older API: ``from fastapi_sqlalchemy import db``."""

@@ -1,0 +1,8 @@
+"""The engines of a database: one for threads, one for each event loop, each built on first use."""
+
+from __future__ import annotations
+
+from .registry import live_engines as live_engines
+from .source import EngineSource as EngineSource
+
+__all__ = ["EngineSource", "live_engines"]

@@ -1,0 +1,106 @@
+"""PostgreSQL: deadlines held by the server and, should it freeze, by the client; PgBouncer's transaction mode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import URL, ExceptionContext
+
+__all__ = ["connect_args", "hold_deadlines"]
+
+GRACE = 0.25
+"""Seconds that the client gives the server to end a statement by itself before it drops the connection."""
+
+
+def connect_args(
+    url: URL, *, connect_timeout: float | None, statement_timeout: float | None, pooler: str | None
+) -> dict[str, Any]:
+    """Driver arguments for the deadlines; PgBouncer takes no start-up options and no prepared statements."""
+    driver = url.get_driver_name()
+    args: dict[str, Any] = {}
+    milliseconds = None if statement_timeout is None else max(1, math.ceil(statement_timeout * 1000))
+    if driver == "asyncpg":
+        args["timeout"] = connect_timeout
+        args["command_timeout"] = None if statement_timeout is None else statement_timeout + GRACE
+        if pooler == "pgbouncer":
+            args["statement_cache_size"] = 0
+            args["prepared_statement_cache_size"] = 0
+            args["prepared_statement_name_func"] = _unique_statement_name
+        elif milliseconds is not None:
+            args["server_settings"] = {"statement_timeout": str(milliseconds)}
+        return args
+    if driver in ("psycopg", "psycopg2"):
+        if connect_timeout is not None and "connect_timeout" not in url.query:
+            args["connect_timeout"] = math.ceil(connect_timeout)
+        if driver == "psycopg" and pooler == "pgbouncer":
+            args["prepare_threshold"] = None
+        if milliseconds is not None and pooler is None and "options" not in url.query:
+            args["options"] = f"-c statement_timeout={milliseconds}"
+    return args
+
+
+def _unique_statement_name() -> str:
+    return f"__asyncpg_{uuid4()}__"
+
+
+def hold_deadlines(engine: Engine, statement_timeout: float | None) -> None:
+    """Bound every wait for the server, so that a frozen one costs a connection and not a thread."""
+    if statement_timeout is None:
+        return
+    if engine.dialect.driver == "asyncpg":
+        event.listen(engine, "handle_error", _drop_expired)
+    if engine.dialect.driver != "psycopg":
+        return
+    sync_class, async_class = _bounded_classes(statement_timeout + GRACE)
+
+    @event.listens_for(engine, "do_connect")
+    def _open(_dialect: Any, _record: Any, cargs: list[Any], cparams: dict[str, Any]) -> Any:
+        if engine.dialect.is_async:
+            cparams.setdefault("async_creator_fn", async_class.connect)
+            return None
+        return sync_class.connect(*cargs, **cparams)
+
+
+def _drop_expired(context: ExceptionContext) -> None:
+    """After a deadline asyncpg's connection waits for a server to cancel the statement; a frozen one never does."""
+    if isinstance(context.original_exception, TimeoutError) and context.connection is not None:
+        driver: Any = context.connection.connection.driver_connection
+        driver.terminate()
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = False
+
+
+def _bounded_classes(bound: float) -> tuple[Any, Any]:
+    import psycopg
+    from psycopg import errors
+
+    wait_timeout: type[Exception] = errors._WaitTimeout  # pyright: ignore[reportPrivateUsage]  # raised by wait(timeout)
+
+    def expired(connection: Any) -> Exception:
+        connection.pgconn.finish()
+        return errors.ConnectionTimeout(f"the server did not answer within {bound:g} seconds")
+
+    class BoundedConnection(psycopg.Connection[Any]):
+        def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            if timeout is not None:
+                return super().wait(gen, interval, timeout)
+            try:
+                return super().wait(gen, interval, bound)
+            except wait_timeout:
+                raise expired(self) from None
+
+    class BoundedAsyncConnection(psycopg.AsyncConnection[Any]):
+        async def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+            waiting: Awaitable[Any] = super().wait(gen, interval, bound if timeout is None else timeout)
+            if timeout is not None:
+                return await waiting
+            try:
+                return await waiting
+            except wait_timeout:
+                raise expired(self) from None
+
+    return BoundedConnection, BoundedAsyncConnection

@@ -1,0 +1,228 @@
+"""SQLite made atomic and safe: real transactions, enforced keys, WAL, a statement deadline, a shared memory database.
+
+The sqlite3 module opens transactions by its own rules, which lose the atomicity of DDL and savepoints; here the
+driver is put in autocommit mode and SQLAlchemy's BEGIN is emitted for real
+(https://docs.python.org/3/library/sqlite3.html#transaction-control).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sqlite3
+import tempfile
+import time
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.util import await_only
+
+from ..exceptions import ConfigurationError
+
+__all__ = ["MemoryFile", "begin_writing", "configure_sqlite", "has_written", "is_memory_url"]
+
+_STATE = "fastapi_sqlalchemy.sqlite"
+_STEPS = 10_000
+_READS = ("SELECT", "PRAGMA", "EXPLAIN", "VALUES", "WITH")
+
+
+def is_memory_url(url: URL) -> bool:
+    """Whether the URL names SQLite's private in-memory database."""
+    return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
+
+
+class MemoryFile:
+    """The private file behind an in-memory URL, which every connection of one `SQLAlchemy` object shares.
+
+    SQLite gives each connection a memory database of its own. A temporary file without fsync is seen by all threads
+    and by both engines, and keeps readers apart from writers as a real file does. It is removed with its owner.
+    """
+
+    def __init__(self) -> None:
+        directory = tempfile.mkdtemp(prefix="fastapi-sqlalchemy-")
+        self.path = os.path.join(directory, "memory.db")
+        self._owner = os.getpid()
+        self.remove = weakref.finalize(self, _remove_directory, directory, self._owner)
+
+
+def _remove_directory(directory: str, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def begin_writing(connection: Connection) -> None:
+    """Make the transaction that just began take the write lock with its first statement."""
+    state: _State | None = connection.info.get(_STATE)
+    if state is not None and state.pending == "BEGIN":
+        state.pending = state.writer_begin
+
+
+def has_written(connection: Connection) -> bool:
+    """Whether the transaction of a SQLite connection has run anything but reads."""
+    state: _State | None = connection.info.get(_STATE)
+    return state is None or state.wrote
+
+
+class _State:
+    """What one SQLite connection is doing: the BEGIN still to be sent, and when its statement has to stop."""
+
+    __slots__ = ("deadline", "pending", "writer_begin", "wrote")
+
+    def __init__(self, writer_begin: str) -> None:
+        self.writer_begin = writer_begin
+        self.pending: str | None = None
+        self.wrote = False
+        self.deadline = float("inf")
+
+    def expired(self) -> bool:
+        """Asked by SQLite every few thousand steps; True interrupts the statement."""
+        return time.monotonic() > self.deadline
+
+
+def configure_sqlite(
+    engine: Engine, settings: Mapping[str, Any], statement_timeout: float | None, memory: MemoryFile | None
+) -> None:
+    """Install the rules on every connection of ``engine`` (for an async engine: its ``sync_engine``)."""
+    _check_directory(engine.url)
+    always_autocommit = getattr(engine.dialect, "_on_connect_isolation_level", None) == "AUTOCOMMIT"
+    begins = settings["begin"] is not None and not always_autocommit
+
+    if engine.dialect.is_async:
+        dialect: Any = engine.dialect
+        dialect.do_terminate = _terminate
+
+    @event.listens_for(engine, "do_connect")
+    def _open(_dialect: Any, _record: Any, cargs: list[Any], _cparams: dict[str, Any]) -> None:
+        if memory is not None:
+            cargs[0] = memory.path
+        else:
+            _check_directory(engine.url)
+
+    @event.listens_for(engine, "connect")
+    def _connected(dbapi_connection: Any, record: Any) -> None:
+        state = _State("BEGIN IMMEDIATE" if settings["begin"] == "immediate" else "BEGIN")
+        record.info[_STATE] = state
+        if statement_timeout is not None:
+            _set_progress_handler(dbapi_connection, state.expired)
+        if begins:
+            dbapi_connection.isolation_level = None
+        _set_pragmas(dbapi_connection, settings, memory, asynchronous=engine.dialect.is_async)
+
+    if begins:
+
+        @event.listens_for(engine, "begin")
+        def _begin(connection: Connection) -> None:
+            state: _State = connection.info[_STATE]
+            autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+            state.pending = None if autocommit else "BEGIN"
+            state.wrote = False
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _before(
+        connection: Connection, cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool
+    ) -> None:
+        state: _State = connection.info[_STATE]
+        if statement_timeout is not None:
+            state.deadline = time.monotonic() + statement_timeout
+        if not state.wrote and _writes(statement, context):
+            state.wrote = True
+            if state.pending is not None:
+                state.pending = state.writer_begin
+        if state.pending is not None:
+            begin, state.pending = state.pending, None
+            cursor.execute(begin)
+
+
+def _terminate(dbapi_connection: Any) -> None:
+    """Give up a connection whose task was cancelled: end its statement, and let its own thread close it.
+
+    aiosqlite's close() waits for that thread; interrupted by a second cancellation, it would wait for ever.
+    """
+    driver = dbapi_connection.driver_connection
+    if driver._connection is not None:
+        with contextlib.suppress(sqlite3.ProgrammingError):  # closed in this moment
+            driver._connection.interrupt()
+    driver.stop()
+
+
+def _writes(statement: str, context: Any) -> bool:
+    compiled = getattr(context, "compiled", None)
+    if compiled is not None:
+        if context.isinsert or context.isupdate or context.isdelete:
+            return True
+        if getattr(compiled.statement, "_for_update_arg", None) is not None:
+            return True
+    head = statement.lstrip(" \t\r\n(")[:7].upper()
+    if not head.startswith(_READS):
+        return True
+    return head.startswith("WITH") and any(
+        word in statement.upper() for word in ("INSERT INTO", "UPDATE ", "DELETE FROM", "REPLACE INTO")
+    )
+
+
+def _check_directory(url: URL) -> None:
+    database = url.database
+    if is_memory_url(url) or database is None or database.startswith("file:"):
+        return
+    directory = os.path.dirname(os.path.abspath(database))
+    if not os.path.isdir(directory):
+        raise ConfigurationError(
+            f"The directory of the SQLite file does not exist: {directory}. Create it, or correct the URL "
+            "(sqlite:///relative.db, sqlite:////absolute/path.db)."
+        )
+
+
+def _set_progress_handler(dbapi_connection: Any, handler: Any) -> None:
+    driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
+    if isinstance(driver, sqlite3.Connection):
+        driver.set_progress_handler(handler, _STEPS)
+    else:
+        await_only(driver.set_progress_handler(handler, _STEPS))
+
+
+def _set_pragmas(
+    dbapi_connection: Any, settings: Mapping[str, Any], memory: MemoryFile | None, *, asynchronous: bool
+) -> None:
+    cursor = dbapi_connection.cursor()
+    try:
+        if settings["busy_timeout"] is not None:
+            cursor.execute(f"PRAGMA busy_timeout = {int(settings['busy_timeout'] * 1000)}")
+        if settings["foreign_keys"] is not None:
+            cursor.execute(f"PRAGMA foreign_keys = {'ON' if settings['foreign_keys'] else 'OFF'}")
+        if memory is not None:
+            cursor.execute("PRAGMA synchronous = OFF")
+        if settings["journal_mode"] is not None:
+            _set_journal_mode(cursor, str(settings["journal_mode"]), settings["busy_timeout"] or 0, asynchronous)
+    finally:
+        cursor.close()
+
+
+def _set_journal_mode(cursor: Any, mode: str, patience: float, asynchronous: bool) -> None:
+    """Change the journal mode if it is another; a change needs the file for a moment, so others are waited for."""
+    if not mode.isidentifier():
+        raise ConfigurationError(f"{mode!r} is no journal mode of SQLite.")
+    cursor.execute("PRAGMA journal_mode")
+    row = cursor.fetchone()
+    if row is not None and str(row[0]).lower() in (mode.lower(), "memory"):
+        return
+    give_up = time.monotonic() + patience
+    while True:
+        try:
+            cursor.execute(f"PRAGMA journal_mode = {mode}")
+            cursor.fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+                return
+            if code not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > give_up:
+                raise
+        if asynchronous:
+            await_only(asyncio.sleep(0.01))
+        else:
+            time.sleep(0.01)

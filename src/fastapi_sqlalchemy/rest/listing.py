@@ -1,0 +1,221 @@
+"""The list endpoint: a page as JSON, or every row as CSV or NDJSON."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import sqlalchemy as sa
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.orm import Session
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from .endpoints import JSON, Endpoints
+from .operations import read
+from .operations.export import Chunk, Position, read_chunk
+from .operations.rows import Row, Target, dialect_of
+from .ownership import Ownership
+from .pagination import Page, make_page
+from .query import ListQuery, Ordering, Plans, QueryError, compile_filters
+from .selection import Selection, reached_by, read_query
+from .serialize import Serializer, dump_json, dump_lines
+
+__all__ = ["CSV", "NDJSON", "Listing"]
+
+CSV = "text/csv"
+NDJSON = "application/x-ndjson"
+
+
+class Listing:
+    """The list endpoint of one router."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self.endpoints = endpoints
+        self.resource = endpoints.resource
+        self.settings = endpoints.settings
+        self._serializer = Serializer(endpoints.shape.readable)
+        self._plans = Plans(self.resource)
+
+    async def read_page(self, request: Request, scope: Any) -> Response:
+        """A page of rows, or all of them as a stream."""
+        pairs = request.query_params.multi_items()
+        query = read_query(self.resource, pairs, self.settings.query)
+        selection = Selection(self.resource, query.fields, query.include)
+        kind = media_type(request.headers.get("accept"))
+        if kind == CSV and selection.tree:
+            msg = "include has no place in a CSV; ask for JSON or NDJSON"
+            raise RequestValidationError([{"loc": ["query", "include"], "msg": msg, "type": "unsupported"}])
+        target = await self.endpoints.target(request, scope, [*selection.targets(), *reached_by(query.filters)])
+        try:
+            if kind == JSON:
+                return await self._page(request, target, query, selection)
+            return await self._stream(request, target, query, selection, kind)
+        except QueryError as error:
+            raise RequestValidationError(error.errors) from None
+
+    async def _page(self, request: Request, target: Target, query: ListQuery, selection: Selection) -> Response:
+        hooked = "after_read" in self.settings.hooks
+        direct = selection.is_whole and not hooked and self.endpoints.presentation.is_direct
+        read_page = self._read_rows if direct else self._read_objects
+
+        def work(session: Session) -> Page:
+            return read_page(session, request, target, query, selection)
+
+        page = await self.endpoints.run(work, read_only=True)
+        if direct:
+            items: Any = self._serializer.objects(page.rows)
+        else:
+            items = page.rows if selection.chosen else self.endpoints.presentation.shaped(page.rows)
+        content = {"items": items, "next": page.next, "total": page.total} if self.settings.envelope else items
+        return Response(dump_json(content), headers=page.headers, media_type=JSON)
+
+    def _read_rows(
+        self, session: Session, request: Request, target: Target, query: ListQuery, selection: Selection
+    ) -> Page:
+        """The page as tuples, which hold nothing that the page or its cursors do not need."""
+        if target.ownership.is_open:
+            return self._read_plan(session, request, query, selection)
+        where, ordering, wanted = self._prepare(session, target, query, selection)
+        places = ordering.values_of(wanted.fields)
+        if places is not None:
+            wanted.extra = ()
+        rows = read.read_rows(session, target, wanted)
+        total = self._count(session, target, query, where)
+        return self._make(request, query, ordering, rows, places, total)
+
+    def _read_plan(self, session: Session, request: Request, query: ListQuery, selection: Selection) -> Page:
+        """The same, with a statement that was built for an earlier request of this shape."""
+        dialect = dialect_of(session)
+        fields = selection.fields
+
+        def select(ordering: Ordering) -> sa.Select[Any]:
+            source = self.resource.source()
+            columns = [item.column for item in fields]
+            if ordering.has_cursors and query.style == "cursor" and ordering.values_of(fields) is None:
+                columns += ordering.columns()
+            return sa.select(*columns).select_from(source.selectable).where(*source.criteria)
+
+        key = (selection.chosen, query.style)
+        planned = self._plans.page(query, dialect, key, select)
+        rows = read.read_planned(session, planned, fields)
+        total: int | None = None
+        if query.count == "exact":
+            statement, parameters = self._plans.count(query, dialect)
+            total = int(session.execute(statement, parameters).scalar_one())
+        elif query.count == "estimated":
+            target = Target(self.resource, Ownership(self.resource), self.settings.hooks)
+            total = read.estimate_rows(session, target, compile_filters(query, self.resource, dialect))
+        return self._make(request, query, planned.ordering, rows, planned.ordering.values_of(fields), total)
+
+    def _read_objects(
+        self, session: Session, request: Request, target: Target, query: ListQuery, selection: Selection
+    ) -> Page:
+        """The page as objects, with relations and after the hook."""
+        where, ordering, wanted = self._prepare(session, target, query, selection)
+        objects, values = read.read_objects(session, target, wanted)
+        rows = [(*row, item) for row, item in zip(values, objects, strict=True)]
+        places = tuple(range(len(wanted.extra)))
+        page = self._make(request, query, ordering, rows, places, self._count(session, target, query, where))
+        page.rows[:] = [row[-1] for row in page.rows]
+        return page
+
+    def _prepare(
+        self, session: Session, target: Target, query: ListQuery, selection: Selection
+    ) -> tuple[list[Any], Ordering, read.Page]:
+        dialect = dialect_of(session)
+        ordering = Ordering(self.resource, query.sort, dialect)
+        where = compile_filters(query, self.resource, dialect, target.ownership.criteria)
+        backward = query.cursor is not None and query.cursor.backward
+        wanted = read.Page(
+            selection.fields,
+            where=[*where, *ordering.criteria(query.cursor)],
+            order_by=ordering.order_by(backward=backward),
+            limit=query.limit + 1,
+            offset=query.offset or 0,
+            extra=ordering.columns() if ordering.has_cursors and query.style == "cursor" else (),
+            tree=selection.tree,
+        )
+        return where, ordering, wanted
+
+    def _count(self, session: Session, target: Target, query: ListQuery, where: list[Any]) -> int | None:
+        if query.count == "none":
+            return None
+        count: Callable[..., int] = read.count_rows if query.count == "exact" else read.estimate_rows
+        return count(session, target, where)
+
+    def _make(
+        self,
+        request: Request,
+        query: ListQuery,
+        ordering: Ordering,
+        rows: list[Row],
+        places: tuple[int, ...] | None,
+        total: int | None,
+    ) -> Page:
+        return make_page(
+            query,
+            ordering,
+            rows,
+            places=places,
+            path=request.url.path,
+            params=request.query_params.multi_items(),
+            total=total,
+            cursor_key=self.settings.query.cursor_key,
+        )
+
+    async def _stream(
+        self, request: Request, target: Target, query: ListQuery, selection: Selection, kind: str
+    ) -> Response:
+        """Every row that the filter finds (at most ``limit``, where it was given), read a thousand at a time."""
+        position = Position(query, query.limit if "limit" in request.query_params else None)
+
+        def work(session: Session) -> Chunk:
+            return read_chunk(session, target, position, selection.fields, selection.tree)
+
+        write = self._csv_writer(selection) if kind == CSV else self._line_writer(selection)
+        # The first rows are read before the response starts, so that what fails does so with a status.
+        first = await self.endpoints.run(work, read_only=True)
+        media = "text/csv; charset=utf-8; header=present" if kind == CSV else kind
+        if request.method == "HEAD":
+            return Response(media_type=media)
+
+        async def body() -> AsyncIterator[bytes]:
+            if kind == CSV:
+                yield Serializer(selection.fields).csv_header()
+            chunk = first
+            yield write(chunk)
+            while not position.is_done:
+                chunk = await self.endpoints.run(work, read_only=True)
+                yield write(chunk)
+
+        return StreamingResponse(body(), media_type=media)
+
+    def _csv_writer(self, selection: Selection) -> Callable[[Chunk], bytes]:
+        serializer = Serializer(selection.fields)
+        return lambda chunk: serializer.csv_objects(chunk.objects)
+
+    def _line_writer(self, selection: Selection) -> Callable[[Chunk], bytes]:
+        if selection.chosen or self.endpoints.presentation.is_direct:
+            return lambda chunk: dump_lines(chunk.objects)
+        return lambda chunk: dump_lines(self.endpoints.presentation.shaped(chunk.objects))
+
+
+def media_type(accept: str | None) -> str:
+    """Return what to answer to an Accept header (RFC 9110, 12.5.1): JSON unless CSV or NDJSON is preferred."""
+    if not accept or ("csv" not in accept and "ndjson" not in accept):
+        return JSON
+    best, highest = JSON, 0.0
+    for part in accept.split(","):
+        name, *parameters = (word.strip().lower() for word in part.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    weight = float(parameter[2:])
+                except ValueError:
+                    weight = 0.0
+        kind = {CSV: CSV, NDJSON: NDJSON, "application/ndjson": NDJSON, JSON: JSON, "*/*": JSON}.get(name)
+        if kind is not None and weight > highest:
+            best, highest = kind, weight
+    return best

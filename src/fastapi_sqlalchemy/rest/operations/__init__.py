@@ -1,0 +1,1 @@
+"""The database work of the routes, written once as plain functions over a session."""

@@ -1,0 +1,99 @@
+"""Change or delete all rows that a filter finds, up to a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ...web.problems import Problem, ProblemError
+from .rows import Target, dialect_of
+from .write import Values, affected, columns_of, delete, needs_unit_of_work, now, prepare_session, update
+
+__all__ = ["bulk_delete", "bulk_update"]
+
+Criteria = Sequence[sa.ColumnElement[bool]]
+
+
+def bulk_update(session: Session, target: Target, criteria: Criteria, values: Values, max_affected: int) -> int:
+    """Set the same values on every row that meets the criteria; return how many there were.
+
+    More than ``max_affected`` is a 422 and changes nothing.
+    """
+    prepare_session(session)
+    resource = target.resource
+    for name in target.ownership.presets():
+        if name in values:
+            detail = f"The field {name} says whose row it is and cannot be changed."
+            raise ProblemError(Problem(status=422, code="validation_error", detail=detail, fields=[name]))
+    if needs_unit_of_work(session, target, "update", [values]):
+        keys = _keys(session, target, criteria, max_affected)
+        for key in keys:
+            update(session, target, key, dict(values))
+        return len(keys)
+    _refuse_many(session, target, criteria, max_affected)
+    if not values:
+        return len(_keys(session, target, criteria, max_affected))
+    table: Any = resource.table
+    statement = sa.update(table).where(_where(session, target, criteria)).values(columns_of(resource, values))
+    return _bounded(affected(session, statement), max_affected)
+
+
+def bulk_delete(session: Session, target: Target, criteria: Criteria, max_affected: int) -> int:
+    """Delete every row that meets the criteria (or mark it as deleted); return how many there were."""
+    prepare_session(session)
+    resource = target.resource
+    if needs_unit_of_work(session, target, "delete", ()):
+        keys = _keys(session, target, criteria, max_affected)
+        for key in keys:
+            delete(session, target, key)
+        return len(keys)
+    _refuse_many(session, target, criteria, max_affected)
+    table: Any = resource.table
+    where = _where(session, target, criteria)
+    statement: Any = sa.delete(table).where(where)
+    if resource.deleted is not None:
+        column: Any = resource.deleted.column
+        statement = sa.update(table).where(where).values({column: now(resource.deleted)})
+    return _bounded(affected(session, statement), max_affected)
+
+
+def _where(session: Session, target: Target, criteria: Criteria) -> sa.ColumnElement[bool]:
+    """The criteria; MariaDB refuses those that read the table which is changed, so they go into a derived table."""
+    resource = target.resource
+    combined = sa.and_(*target.visible, *criteria)
+    if dialect_of(session).name not in ("mysql", "mariadb") or not _has_subquery(combined):
+        return combined
+    inner = sa.select(*(item.column for item in resource.key)).select_from(resource.table).where(combined).subquery()
+    chosen = sa.select(*inner.c)
+    columns = [item.column for item in resource.key]
+    return (columns[0] if len(columns) == 1 else sa.tuple_(*columns)).in_(chosen)
+
+
+def _has_subquery(criterion: sa.ColumnElement[bool]) -> bool:
+    return any(isinstance(element, sa.Select) for element in sa.sql.visitors.iterate(criterion))
+
+
+def _keys(session: Session, target: Target, criteria: Criteria, max_affected: int) -> list[tuple[Any, ...]]:
+    resource = target.resource
+    columns = [item.column for item in resource.key]
+    statement = sa.select(*columns).select_from(resource.table).where(*target.visible, *criteria)
+    rows = session.execute(statement.order_by(*columns).limit(max_affected + 1).with_for_update())
+    keys = [tuple(row) for row in rows]
+    _bounded(len(keys), max_affected)
+    return keys
+
+
+def _refuse_many(session: Session, target: Target, criteria: Criteria, max_affected: int) -> None:
+    found = sa.select(sa.literal(1)).select_from(target.resource.table).where(*target.visible, *criteria)
+    limited = found.limit(max_affected + 1).subquery()
+    _bounded(int(session.execute(sa.select(sa.func.count()).select_from(limited)).scalar_one()), max_affected)
+
+
+def _bounded(number: int, max_affected: int) -> int:
+    if number > max_affected:
+        detail = f"The filter finds more than {max_affected} rows. Narrow it; nothing was changed."
+        raise ProblemError(Problem(status=422, code="validation_error", detail=detail))
+    return number

@@ -1,0 +1,76 @@
+"""Every row of a list, a chunk at a time by keyset: memory does not grow, and no row is lost or seen twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from ..fields import Field
+from ..query import Cursor, ListQuery, Ordering, compile_filters
+from .include import Tree
+from .read import Page, read_objects
+from .rows import Target, dialect_of
+
+__all__ = ["CHUNK", "Chunk", "Position", "read_chunk"]
+
+CHUNK = 1000
+"""Rows that are read at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some rows, as objects."""
+
+    objects: list[dict[str, Any]]
+
+
+class Position:
+    """How far the reading of a list has come; ``limit`` bounds all of it, None reads to the end."""
+
+    def __init__(self, query: ListQuery, limit: int | None) -> None:
+        self.query = query
+        self.left = limit
+        self.cursor = query.cursor
+        self.offset = query.offset or 0
+        self.is_done = False
+
+    @property
+    def size(self) -> int:
+        """How many rows to read next."""
+        return CHUNK if self.left is None else min(CHUNK, self.left)
+
+    def advance(self, read: int, last: Sequence[Any] | None) -> None:
+        """Note that rows were read; ``last`` are the values of the order's columns in the last of them."""
+        self.is_done = read < self.size
+        if self.left is not None:
+            self.left -= read
+            self.is_done = self.is_done or self.left <= 0
+        if last is None:
+            self.offset += read
+        else:
+            self.cursor, self.offset = Cursor(tuple(last)), 0
+
+
+def read_chunk(session: Session, target: Target, position: Position, fields: Sequence[Field], tree: Tree) -> Chunk:
+    """Read the next rows and move the position past them."""
+    dialect = dialect_of(session)
+    query = replace(position.query, cursor=position.cursor)
+    ordering = Ordering(target.resource, query.sort, dialect)
+    where = compile_filters(query, target.resource, dialect, target.ownership.criteria)
+    backward = position.cursor is not None and position.cursor.backward
+    page = Page(
+        fields,
+        where=[*where, *ordering.criteria(position.cursor)],
+        order_by=ordering.order_by(backward=backward),
+        limit=position.size,
+        offset=position.offset,
+        extra=ordering.columns() if ordering.has_cursors else (),
+        tree=tree,
+    )
+    objects, values = read_objects(session, target, page)
+    last = values[-1] if values and ordering.has_cursors else None
+    position.advance(len(values), last)
+    return Chunk(objects)

@@ -1,0 +1,117 @@
+"""Read one row or a page: exactly the columns that are answered, no entities.
+
+The faster ways to run these statements belong here; nothing above this file knows how a row was fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from ..fields import Field
+from ..narrowing import is_items, is_table
+from ..query import Planned
+from ..serialize import Serializer
+from .include import Tree, attach, local_columns
+from .rows import Row, Target, dialect_of, fetch, key_criteria
+from .write import not_found, select_row
+
+__all__ = ["Page", "count_rows", "estimate_rows", "read_objects", "read_row", "read_rows"]
+
+INCLUDE_LIMIT = 100
+"""Related rows of one parent, unless the query says otherwise."""
+
+
+@dataclass(slots=True)
+class Page:
+    """What to read: answered fields, criteria and order, and the relations to include.
+
+    ``extra`` are columns that the answer does not hold but its cursor needs; they come last in each row.
+    """
+
+    fields: Sequence[Field]
+    where: Sequence[sa.ColumnElement[bool]] = ()
+    order_by: Sequence[Any] = ()
+    limit: int | None = None
+    offset: int = 0
+    extra: Sequence[sa.ColumnElement[Any]] = ()
+    tree: Tree = field(default_factory=dict[str, Any])
+    include_limit: int = INCLUDE_LIMIT
+
+
+def read_row(session: Session, target: Target, key: Sequence[Any]) -> Row:
+    """Return one whole row (see ``Shape``), or raise a 404 problem."""
+    return select_row(session, target, key)
+
+
+def read_rows(session: Session, target: Target, page: Page) -> list[Row]:
+    """Return the rows of a page: the values of its fields, then of its extra columns."""
+    return fetch(session, _statement(target, page, page.extra), page.fields)
+
+
+def read_planned(session: Session, planned: Planned, fields: Sequence[Field]) -> list[Row]:
+    """Return the rows of a page whose statement is known already; its parameters are those of this request."""
+    return planned.rows(lambda statement, parameters: fetch(session, statement, fields, parameters))
+
+
+def read_objects(session: Session, target: Target, page: Page) -> tuple[list[dict[str, Any]], list[Row]]:
+    """Return the rows of a page as objects with their relations, and the values of the extra columns."""
+    local = local_columns(target.resource, page.tree)
+    rows = fetch(session, _statement(target, page, [*page.extra, *local]), page.fields)
+    width = len(page.fields)
+    objects = Serializer(page.fields).objects(rows)
+    extras = [row[width : width + len(page.extra)] for row in rows]
+    if page.tree and rows:
+        start = width + len(page.extra)
+        values = [dict(zip(local, row[start:], strict=False)) for row in rows]
+        parents = list(zip(objects, values, strict=True))
+        attach(session, target.ownership, target.resource, page.tree, parents, page.include_limit)
+    replaced = target.call("after_read", session, objects)
+    return (list(replaced) if is_items(replaced) else objects), extras
+
+
+def read_object(session: Session, target: Target, key: Sequence[Any], page: Page) -> tuple[dict[str, Any], Row]:
+    """Return one row as an object with its relations, and its extra values; or raise a 404 problem."""
+    page.where = [*key_criteria(target.resource, key), *page.where]
+    objects, extras = read_objects(session, target, page)
+    if not extras:
+        raise not_found(target.resource)
+    return objects[0], extras[0]
+
+
+def count_rows(session: Session, target: Target, where: Sequence[sa.ColumnElement[bool]]) -> int:
+    """Return how many rows meet the criteria."""
+    statement = sa.select(sa.func.count()).select_from(target.resource.table).where(*target.visible, *where)
+    return int(session.execute(statement).scalar_one())
+
+
+def estimate_rows(session: Session, target: Target, where: Sequence[sa.ColumnElement[bool]]) -> int:
+    """Return about how many rows meet the criteria: the planner's figure on PostgreSQL, else the exact count."""
+    table = target.resource.table
+    criteria = (*target.visible, *where)
+    if dialect_of(session).name == "postgresql" and not criteria and is_table(table):
+        name = dialect_of(session).identifier_preparer.format_table(table)
+        reltuples: sa.ColumnElement[float] = sa.literal_column("reltuples", sa.Float())
+        statement = sa.select(reltuples).select_from(sa.text("pg_class"))
+        found = session.execute(statement.where(sa.text("oid = to_regclass(:name)")), {"name": name}).scalar()
+        if found is not None and found >= 0:
+            return int(found)
+    return count_rows(session, target, where)
+
+
+def _statement(target: Target, page: Page, extra: Sequence[sa.ColumnElement[Any]]) -> sa.Select[Any]:
+    columns = [item.column for item in page.fields]
+    labelled = [column.label(f"e{number}") for number, column in enumerate(extra)]
+    statement = sa.select(*columns, *labelled).select_from(target.resource.table).where(*target.visible, *page.where)
+    if page.order_by:
+        statement = statement.order_by(*page.order_by)
+    if page.limit is not None:
+        statement = statement.limit(page.limit)
+    return statement.offset(page.offset) if page.offset else statement
+
+
+__all__ += ["INCLUDE_LIMIT", "read_object", "read_planned"]

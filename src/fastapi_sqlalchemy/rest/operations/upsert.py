@@ -1,0 +1,223 @@
+"""Insert or update by a unique key: one statement per batch, rows back in the order of the request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from ...web.problems import Problem, ProblemError
+from ..fields import Field
+from ..narrowing import is_dict
+from ..resource import Resource
+from .rows import Row, Shape, Target, dialect_of, fetch
+from .write import Values, columns_of, create, needs_unit_of_work, not_found, prepare_session, returned, update
+
+__all__ = ["conflict_targets", "upsert"]
+
+
+def conflict_targets(resource: Resource) -> list[tuple[str, ...]]:
+    """Return the sets of fields that can be named in ``on_conflict``: the key and every unique constraint."""
+    table = resource.table
+    if not isinstance(table, sa.Table):
+        return []
+    unique: list[Iterable[sa.Column[Any]]] = [
+        *([table.primary_key.columns] if table.primary_key.columns else []),
+        *(item.columns for item in table.constraints if isinstance(item, sa.UniqueConstraint)),
+        *(item.columns for item in table.indexes if item.unique and not _is_partial(item)),
+    ]
+    found: list[tuple[str, ...]] = []
+    for columns in unique:
+        fields = [resource.field_of(column) for column in columns]
+        names = tuple(item.name for item in fields if item is not None and item.readable)
+        if names and len(names) == len(fields) and set(names) not in [set(other) for other in found]:
+            found.append(names)
+    return found
+
+
+def upsert(session: Session, target: Target, bodies: Sequence[Values], conflict: Sequence[str]) -> list[Row]:
+    """Insert each row, or update the one that has the same ``conflict`` fields; return them whole and in order."""
+    prepare_session(session)
+    resource = target.resource
+    presets = target.ownership.presets()
+    rows = [{**values, **presets} for values in bodies]
+    for values in rows:
+        replacement = target.call("before_upsert", session, values)
+        if is_dict(replacement):
+            values.clear()
+            values.update(replacement)
+    by_value: dict[Row, Row] = {}
+    for batch in _without_repetition(rows, conflict):
+        existing = _existing(session, target, batch, conflict)
+        if needs_unit_of_work(session, target, "upsert", batch):
+            stored = _one_by_one(session, target, batch, conflict, existing)
+        else:
+            stored = _in_batches(session, target, batch, conflict)
+        by_value.update(zip((_fold(_conflict_value(values, conflict)) for values in batch), stored, strict=True))
+    found = [by_value[_fold(_conflict_value(values, conflict))] for values in rows]
+    if "after_upsert" in target.hooks:
+        names = [item.name for item in Shape.of(resource).fields]
+        for row, values in zip(found, rows, strict=True):
+            target.call("after_upsert", session, dict(zip(names, row, strict=True)), values)
+    return found
+
+
+def _in_batches(session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str]) -> list[Row]:
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for number, values in enumerate(rows):
+        groups.setdefault(tuple(sorted(values)), []).append(number)
+    found: dict[int, Row] = {}
+    for numbers in groups.values():
+        batch = [rows[number] for number in numbers]
+        found.update(zip(numbers, _batch(session, target, batch, conflict), strict=True))
+    return [found[number] for number in range(len(rows))]
+
+
+def _batch(session: Session, target: Target, batch: Sequence[Values], conflict: Sequence[str]) -> list[Row]:
+    resource = target.resource
+    shape = Shape.of(resource)
+    statement = _statement(session, target, [columns_of(resource, values) for values in batch], conflict)
+    if dialect_of(session).insert_returning and not target.cautious:
+        stored = returned(session, statement, shape)
+    else:
+        session.execute(statement)
+        fields = [resource.fields[name] for name in conflict]
+        among = _among(fields, batch, conflict)
+        stored = fetch(session, sa.select(*shape.columns).select_from(resource.table).where(among), shape.fields)
+    positions = [[item.name for item in shape.fields].index(name) for name in conflict]
+    by_value = {_fold(tuple(row[position] for position in positions)): row for row in stored}
+    found = [by_value.get(_fold(_conflict_value(values, conflict))) for values in batch]
+    if None not in found:
+        return [row for row in found if row is not None]
+    if len(stored) < len(batch):
+        raise not_found(resource)
+    # The row met another unique constraint than the one that was named: MariaDB updates by any of them.
+    detail = f"A row has a unique value of another row, outside of {', '.join(conflict)}."
+    raise ProblemError(Problem(status=409, code="unique_violation", detail=detail))
+
+
+def _statement(session: Session, target: Target, batch: list[Values], conflict: Sequence[str]) -> Any:
+    resource = target.resource
+    table: Any = resource.table
+    name = dialect_of(session).name
+    columns: list[Any] = [resource.fields[item].column for item in conflict]
+    held = {column.key for column in columns}
+    given = [key for key in batch[0] if key not in held and not table.c[key].primary_key]
+    if name in ("mysql", "mariadb"):
+        statement: Any = mysql.insert(table).values(batch)
+        changes = {key: statement.inserted[key] for key in given} | _on_update(table, given)
+        first = columns[0].key
+        return statement.on_duplicate_key_update(**(changes or {first: statement.inserted[first]}))
+    insert: Any = postgresql.insert if name == "postgresql" else sqlite.insert
+    statement = insert(table).values(batch)
+    changes = {key: statement.excluded[key] for key in given} | _on_update(table, given)
+    where = sa.and_(*target.visible) if target.visible else None
+    return statement.on_conflict_do_update(
+        index_elements=columns, set_=changes or {columns[0].key: columns[0]}, where=where
+    )
+
+
+def _on_update(table: sa.Table, given: Sequence[str]) -> dict[str, Any]:
+    """What ``onupdate`` sets, which ON CONFLICT does not do by itself."""
+    found: dict[str, Any] = {}
+    for column in table.columns:
+        default: Any = column.onupdate
+        if default is None or column.key in given:
+            continue
+        if default.is_scalar or default.is_clause_element:
+            found[column.key] = default.arg
+        elif default.is_callable:
+            found[column.key] = default.arg(None)
+    return found
+
+
+def _one_by_one(
+    session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str], existing: dict[Row, Row]
+) -> list[Row]:
+    """Through the unit of work, for models whose Python side must see each change."""
+    found: list[Row] = []
+    quiet = Target(target.resource, target.ownership, type(target.hooks)(None), target.loop)
+    for values in rows:
+        key = existing.get(_conflict_value(values, conflict))
+        if key is None:
+            found.extend(create(session, quiet, [values]))
+        else:
+            changes = {
+                name: value
+                for name, value in values.items()
+                if name not in conflict and not _is_key(target.resource, name)
+            }
+            found.append(update(session, quiet, key, changes))
+    return found
+
+
+def _existing(session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str]) -> dict[Row, Row]:
+    """Lock the rows that are there already and return their keys by conflict value; another owner's is a 404."""
+    resource = target.resource
+    guarded = bool(target.ownership.own) or resource.deleted is not None or bool(resource.criteria)
+    if not guarded and not needs_unit_of_work(session, target, "upsert", rows):
+        return {}
+    fields = [resource.fields[name] for name in conflict]
+    statement = (
+        sa.select(*(item.column for item in fields), *(item.column for item in resource.key))
+        .select_from(resource.table)
+        .where(_among(fields, rows, conflict))
+        .with_for_update()
+    )
+    there = {row[: len(fields)]: row[len(fields) :] for row in fetch(session, statement, fields)}
+    visible = {row[: len(fields)] for row in fetch(session, statement.where(*target.visible), fields)}
+    hidden = set(there) - visible
+    if hidden and resource.deleted is not None:
+        gone = statement.where(resource.deleted.column.is_not(None))
+        if hidden & {row[: len(fields)] for row in fetch(session, gone, fields)}:
+            detail = f"A deleted row has the same {', '.join(conflict)}."
+            raise ProblemError(Problem(status=409, code="unique_violation", detail=detail, fields=list(conflict)))
+    if hidden:
+        raise not_found(resource)
+    return there
+
+
+def _among(fields: Sequence[Field], rows: Sequence[Values], conflict: Sequence[str]) -> sa.ColumnElement[bool]:
+    values = [_conflict_value(row, conflict) for row in rows]
+    if len(fields) == 1:
+        return fields[0].column.in_([value[0] for value in values])
+    return sa.tuple_(*(item.column for item in fields)).in_(values)
+
+
+def _conflict_value(values: Values, conflict: Sequence[str]) -> Row:
+    return tuple(values[name] for name in conflict)
+
+
+def _without_repetition(rows: Sequence[Values], conflict: Sequence[str]) -> list[list[Values]]:
+    """Batches in which no row meets another: a row that comes again is applied after the first, as it stands."""
+    batches: list[list[Values]] = []
+    times: dict[Row, int] = {}
+    for values in rows:
+        missing = [name for name in conflict if values.get(name) is None]
+        if missing:
+            detail = f"An upsert by {', '.join(conflict)} needs a value of {', '.join(missing)}."
+            raise ProblemError(Problem(status=422, code="validation_error", detail=detail, fields=missing))
+        value = _fold(_conflict_value(values, conflict))
+        number = times.get(value, 0)
+        times[value] = number + 1
+        if number == len(batches):
+            batches.append([])
+        batches[number].append(values)
+    return batches
+
+
+def _fold(value: Row) -> Row:
+    """The way a case-insensitive collation compares."""
+    return tuple(part.casefold().rstrip() if isinstance(part, str) else part for part in value)
+
+
+def _is_key(resource: Resource, name: str) -> bool:
+    item = resource.fields.get(name)
+    return item is not None and item.primary_key
+
+
+def _is_partial(index: sa.Index) -> bool:
+    return any(index.dialect_kwargs.get(f"{name}_where") is not None for name in ("postgresql", "sqlite"))

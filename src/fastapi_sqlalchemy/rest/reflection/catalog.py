@@ -1,0 +1,190 @@
+"""What a database holds: the names of its tables and views, and their structure, each on its own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy import exc as sa_exc
+
+from .types import served_type
+
+__all__ = ["Entry", "Kind", "list_entries", "probe", "read_tables"]
+
+Kind = Literal["table", "view", "materialized view", "foreign table"]
+
+_GEOMETRIES = (
+    *("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon"),
+    *("geometrycollection", "geomcollection"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One table or view of a database; ``schema`` is None in the default one."""
+
+    name: str
+    kind: Kind
+    schema: str | None = None
+
+    @property
+    def label(self) -> str:
+        """The name that a path and a person use: with its schema outside of the default one."""
+        return self.name if self.schema is None else f"{self.schema}.{self.name}"
+
+    @property
+    def is_view(self) -> bool:
+        """Whether it is made by a query."""
+        return self.kind in ("view", "materialized view")
+
+
+def list_entries(connection: sa.Connection, schema: str | None) -> tuple[list[Entry], list[tuple[str, str]]]:
+    """Return the tables and views of a schema by name, and those that are left out with the reason."""
+    inspector = sa.inspect(connection)
+    dialect = connection.dialect.name
+    kinds: dict[str, Kind] = dict.fromkeys(inspector.get_table_names(schema), "table")
+    kinds |= dict.fromkeys(inspector.get_view_names(schema), "view")
+    left_out: list[tuple[str, str]] = []
+    if dialect == "postgresql":
+        kinds |= dict.fromkeys(inspector.get_materialized_view_names(schema), "materialized view")
+        names: list[str] = getattr(inspector, "get_foreign_table_names")(schema)  # noqa: B009  # of one dialect only
+        kinds |= dict.fromkeys(names, "foreign table")
+    elif dialect in ("mysql", "mariadb"):
+        kinds |= dict.fromkeys(_system_versioned(connection, schema), "table")
+    elif dialect == "sqlite":
+        shadows = [name for name in _shadow_tables(connection, schema) if kinds.pop(name, None) is not None]
+        left_out += [(name, "it is the store of a virtual table") for name in shadows]
+    left_out += [(name, "no path can have its name") for name in ("", ".", "..") if kinds.pop(name, None) is not None]
+    entries = [Entry(name, kind, schema) for name, kind in kinds.items()]
+    return sorted(entries, key=lambda item: item.name), left_out
+
+
+def read_tables(
+    connection: sa.Connection,
+    entries: Iterable[Entry],
+    metadata: sa.MetaData,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[dict[Entry, sa.Table], dict[Entry, Exception]]:
+    """Reflect the entries into ``metadata``; what fails does so alone.
+
+    All at once first, in a few queries; one by one where something is in the way of that.
+    """
+    entries = list(entries)
+    failed: dict[Entry, Exception] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sa_exc.SAWarning)  # types and expressions that SQLAlchemy does not know
+        _read_together(connection, entries, metadata)
+        for entry in entries:
+            if _key(entry) not in metadata.tables:
+                if progress is not None:
+                    progress(entry.label)
+                try:
+                    _read(connection, entry, metadata)
+                except Exception as error:  # whatever is wrong with it, the others are served
+                    _forget(metadata, entry)
+                    connection.rollback()
+                    failed[entry] = error
+    tables = {entry: metadata.tables[_key(entry)] for entry in entries if entry not in failed}
+    for entry in [entry for entry, table in tables.items() if not table.columns]:
+        failed[entry] = LookupError("it has no columns")
+        metadata.remove(tables.pop(entry))
+    for entry, table in tables.items():
+        if entry.is_view:
+            table.info["read_only"] = True
+        _adapt(connection, table)
+    return tables, failed
+
+
+def probe(connection: sa.Connection, table: sa.Table) -> Exception | None:
+    """Return why a table cannot be selected, or None; reads no row."""
+    try:
+        connection.execute(sa.select(*table.columns).limit(0)).close()
+    except Exception as error:
+        connection.rollback()
+        return error
+    return None
+
+
+def _read_together(connection: sa.Connection, entries: list[Entry], metadata: sa.MetaData) -> None:
+    by_schema: dict[str | None, list[str]] = {}
+    for entry in entries:
+        by_schema.setdefault(entry.schema, []).append(entry.name)
+    for schema, names in by_schema.items():
+        wanted = set(names)
+        try:
+            metadata.reflect(
+                connection, schema, views=True, only=lambda name, _, wanted=wanted: name in wanted, resolve_fks=False
+            )
+        except Exception:  # told one by one
+            connection.rollback()
+            for entry in entries:
+                _forget(metadata, entry)
+
+
+def _read(connection: sa.Connection, entry: Entry, metadata: sa.MetaData) -> None:
+    columns = [column["name"] for column in sa.inspect(connection).get_columns(entry.name, entry.schema)]
+    named = [name for name in columns if name]  # SQLite takes the empty name, which no parameter can have
+    only = named if len(named) < len(columns) else None
+    sa.Table(
+        entry.name, metadata, schema=entry.schema, autoload_with=connection, resolve_fks=False, include_columns=only
+    )
+
+
+def _forget(metadata: sa.MetaData, entry: Entry) -> None:
+    table = metadata.tables.get(_key(entry))
+    if table is not None:
+        metadata.remove(table)
+
+
+def _key(entry: Entry) -> str:
+    return entry.label
+
+
+def _adapt(connection: sa.Connection, table: sa.Table) -> None:
+    """Give every column the type that it is served with."""
+    dialect = connection.dialect.name
+    declared: dict[str, str] = {}
+    if dialect == "sqlite":
+        declared = _declared_types(connection, table)
+    elif dialect in ("mysql", "mariadb") and any(isinstance(column.type, sa.types.NullType) for column in table.c):
+        declared = _geometries(connection, table)
+    keys = set(table.primary_key.columns)
+    for column in table.columns:
+        column.type = served_type(column.type, dialect, declared.get(column.name), key=column in keys)
+
+
+def _declared_types(connection: sa.Connection, table: sa.Table) -> dict[str, str]:
+    preparer = connection.dialect.identifier_preparer
+    schema = "" if table.schema is None else f"{preparer.quote_identifier(table.schema)}."
+    rows = connection.exec_driver_sql(f"PRAGMA {schema}table_xinfo({preparer.quote_identifier(table.name)})")
+    return {row[1]: row[2] for row in rows}
+
+
+def _geometries(connection: sa.Connection, table: sa.Table) -> dict[str, str]:
+    statement = sa.text(
+        "SELECT column_name, data_type FROM information_schema.columns"
+        " WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_name = :name"
+    )
+    rows = connection.execute(statement, {"schema": table.schema, "name": table.name})
+    return {row[0]: row[1] for row in rows if str(row[1]).lower() in _GEOMETRIES}
+
+
+def _system_versioned(connection: sa.Connection, schema: str | None) -> list[str]:
+    statement = sa.text(
+        "SELECT table_name FROM information_schema.tables"
+        " WHERE table_schema = COALESCE(:schema, DATABASE()) AND table_type = 'SYSTEM VERSIONED'"
+    )
+    return list(connection.execute(statement, {"schema": schema}).scalars())
+
+
+def _shadow_tables(connection: sa.Connection, schema: str | None) -> list[str]:
+    """The tables behind virtual ones, such as those of full-text search (https://www.sqlite.org/vtab.html, 2.20)."""
+    try:
+        rows: Any = connection.exec_driver_sql("PRAGMA table_list").mappings().all()
+    except sa_exc.DBAPIError:  # SQLite before 3.37 does not know
+        connection.rollback()
+        return []
+    return [row["name"] for row in rows if row["type"] == "shadow" and row["schema"] == (schema or "main")]

@@ -1,0 +1,135 @@
+"""The route class of generated routes: one error shape, bodies read by the endpoint, the true Allow on 405."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import quote, unquote
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from sqlalchemy import MetaData
+from sqlalchemy import exc as sa_exc
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
+
+from ..web.problems import Problem, ProblemError, ProblemResponse, http_problem, problem_for
+from ..web.startup import describe_failure
+
+__all__ = ["MAX_BODY", "CRUDRequest", "CRUDRoute", "path_of"]
+
+MAX_BODY = 1024 * 1024
+"""Bytes that a request body may have."""
+
+logger = logging.getLogger("fastapi_sqlalchemy")
+
+
+_PATH = "fastapi_sqlalchemy.path"
+
+
+def path_of(request: Request) -> str:
+    """The path of a request as a link has it: a slash inside of a name stays encoded."""
+    return str(request.scope.get(_PATH, request.url.path))
+
+
+class CRUDRequest(Request):
+    """A request whose body only the endpoint reads; FastAPI sees an empty one and documents the parameter."""
+
+    async def body(self) -> bytes:
+        return b""
+
+    async def read(self, limit: int = MAX_BODY) -> bytes:
+        """Return the body; raises a 413 problem past ``limit`` bytes."""
+        length = self.headers.get("content-length", "")
+        if length.isdigit() and int(length[:20]) > limit:
+            raise _too_large(limit)
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in self.stream():
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+
+class CRUDRoute(APIRoute):
+    """A generated route.
+
+    Every error is answered as a problem (RFC 9457), whoever raised it: the endpoint, a dependency or the database. An
+    exception handler that the application has for exactly that class of database error goes first.
+    """
+
+    metadata: MetaData | None = None
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match the path as it was sent where this route's own has percent signs: a name with a slash is one segment.
+
+        Source: RFC 3986, section 2.2, an encoded reserved character is not the same as a plain one.
+        """
+        if "%" not in self.path or scope["type"] != "http":
+            return super().matches(scope)
+        path = _encoded_path(scope)
+        match, child = super().matches({**scope, "path": path, "root_path": ""})
+        child[_PATH] = f"{scope.get('root_path', '').rstrip('/')}{path}"
+        if "path_params" in child:
+            child["path_params"] = {name: _decoded(value) for name, value in child["path_params"].items()}
+        return match, child
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            try:
+                return await handle(CRUDRequest(request.scope, request.receive))
+            except (HTTPException, RequestValidationError) as error:
+                return _answer(http_problem(error), error)
+            except Exception as error:
+                if type(error) in getattr(request.app, "exception_handlers", {}):
+                    raise
+                problem = problem_for(error, self.metadata)
+                if problem is None and isinstance(error, sa_exc.DBAPIError):
+                    logger.error("%s: answered with 500: %s", self.path, describe_failure(error))
+                    return ProblemResponse(_refused())
+                if problem is None:
+                    raise
+                logger.info("%s: answered with %d %s", type(error).__name__, problem.status, problem.code)
+                return _answer(problem, error)
+
+        return handler
+
+
+def _encoded_path(scope: Scope) -> str:
+    """The path below the application's root, each segment encoded in the one way that ``quote`` does."""
+    raw = scope.get("raw_path")
+    path = quote(scope["path"], safe="/") if raw is None else raw.partition(b"?")[0].decode("ascii", "replace")
+    segments = path.split("/")
+    root = scope.get("root_path", "").rstrip("/")
+    if root and scope["path"].startswith(root):
+        segments = ["", *segments[root.count("/") + 1 :]]
+    return "/".join(quote(unquote(segment, errors="replace"), safe="") for segment in segments)
+
+
+def _decoded(value: Any) -> Any:
+    return unquote(value) if isinstance(value, str) else value
+
+
+def _answer(problem: Problem, error: Exception) -> Response:
+    if problem.status < 200 or problem.status in (204, 205, 304):
+        return Response(status_code=problem.status, headers=getattr(error, "headers", None))
+    return ProblemResponse(problem)
+
+
+def _refused() -> Problem:
+    """The problem of a statement that the database cannot run, such as one on a view that is broken."""
+    detail = "The database cannot answer this request: what is asked for is not in order there."
+    return Problem(status=500, code="database_error", detail=detail)
+
+
+def _too_large(limit: int) -> ProblemError:
+    detail = f"The body has more than {limit} bytes."
+    return ProblemError(Problem(status=413, code="content_too_large", detail=detail))

@@ -1,0 +1,278 @@
+"""`CRUDRouter`: the REST routes of one model or table."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+from urllib.parse import quote
+from weakref import WeakKeyDictionary
+
+from fastapi import APIRouter, params
+from pydantic import BaseModel
+from sqlalchemy import Table
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..database import SQLAlchemy
+from ..models.naming import table_name
+from ..web.problems import Problem, ProblemError
+from .access import Access
+from .endpoints import Endpoints
+from .hooks import Hooks
+from .listing import Listing
+from .operations.upsert import conflict_targets
+from .paths import Describer
+from .query.settings import QuerySettings
+from .resource import Resource, ResourceRegistry, resource_for
+from .route import CRUDRoute
+from .sets import SetEndpoints
+from .settings import OPERATIONS, RouterSettings
+
+__all__ = ["CRUDRouter"]
+
+_DEFAULT = ("list", "create", "read", "update", "replace", "delete", "upsert")
+_PATHS = {
+    "list": ("", "GET"),
+    "create": ("", "POST"),
+    "bulk_update": ("", "PATCH"),
+    "bulk_delete": ("", "DELETE"),
+    "upsert": ("/-/upsert", "POST"),
+    "aggregate": ("/-/aggregate", "GET"),
+    "read": ("/{pk}", "GET"),
+    "update": ("/{pk}", "PATCH"),
+    "replace": ("/{pk}", "PUT"),
+    "delete": ("/{pk}", "DELETE"),
+}
+
+_registries: WeakKeyDictionary[SQLAlchemy, tuple[ResourceRegistry, Access]] = WeakKeyDictionary()
+
+
+class CRUDRouter(APIRouter):
+    """Routes to list, read, create, change and delete the rows of ``model``, a mapped class or a ``Table``.
+
+    ``db`` is the database; ``prefix`` the path (by default the table's name). ``operations`` chooses among list,
+    create, read, update, replace, delete and upsert; ``bulk`` adds PATCH and DELETE of all rows that a filter finds, at
+    most ``max_affected`` of them (also the longest array of a create); ``aggregates`` adds sums and counts.
+    ``read_schema``, ``create_schema`` and ``update_schema`` are pydantic models in place of the derived ones;
+    ``exclude`` leaves fields or relations out, ``expose`` names secret-looking fields to show on purpose.
+    ``page_size`` and ``max_page_size`` are rows; ``count`` is what a list counts unless the query says: "none",
+    "exact" or "estimated"; ``envelope`` answers a list as ``{"items", "next", "total"}``. ``require_if_match`` refuses
+    a change without If-Match (428). ``scope_query`` is a dependency that returns the criteria of the rows that the
+    caller owns. ``dependencies`` hold for every route, ``operation_dependencies`` by operation (bulk_update,
+    bulk_delete and aggregate too). ``hooks`` has functions such as ``before_create(session, values)``. ``use_async``
+    chooses the engine; None takes the faster one for the database. ``registry`` shares resources between routers: by
+    default, all routers of one ``db``.
+
+    Raises ``ValueError`` for an operation, field or hook that does not exist.
+    """
+
+    def __init__(
+        self,
+        model: type[Any] | Table,
+        *,
+        db: SQLAlchemy,
+        prefix: str | None = None,
+        tags: list[Any] | None = None,
+        operations: Iterable[str] = _DEFAULT,
+        bulk: bool = False,
+        aggregates: bool = False,
+        read_schema: type[BaseModel] | None = None,
+        create_schema: type[BaseModel] | None = None,
+        update_schema: type[BaseModel] | None = None,
+        exclude: Iterable[str] = (),
+        expose: Iterable[str] = (),
+        page_size: int = 50,
+        max_page_size: int = 500,
+        count: Literal["none", "exact", "estimated"] = "none",
+        envelope: bool = False,
+        max_affected: int = 1000,
+        require_if_match: bool = False,
+        scope_query: Callable[..., Any] | None = None,
+        dependencies: Sequence[params.Depends] = (),
+        operation_dependencies: Mapping[str, Sequence[params.Depends]] | None = None,
+        hooks: object | None = None,
+        dialects: Sequence[str] = (),
+        use_async: bool | None = None,
+        registry: ResourceRegistry | None = None,
+    ) -> None:
+        if dialects:
+            raise ValueError(f"There is no dialect named {', '.join(map(repr, dialects))} in this version.")
+        own_registry, access = _registry_of(db)
+        registry = registry or own_registry
+        expose = frozenset(expose) | _exposed_by(read_schema, model, registry)
+        self.resource = resource_for(model, exclude=exclude, expose=expose, registry=registry)
+        registry.declare(self.resource)
+        if read_schema is not None:
+            self.resource = _narrowed(self.resource, read_schema)
+        if scope_query is not None:
+            access.add(self.resource, scope_query)
+        self.settings = RouterSettings(
+            db=db,
+            resource=self.resource,
+            hooks=Hooks(hooks),
+            query=QuerySettings(page_size=min(page_size, max_page_size), max_page_size=max_page_size, count=count),
+            envelope=envelope,
+            max_affected=max_affected,
+            require_if_match=require_if_match,
+            scope_query=scope_query,
+            read_schema=read_schema,
+            create_schema=create_schema,
+            update_schema=update_schema,
+            use_async=use_async,
+        )
+        name = _slug(self.resource.name)
+        super().__init__(
+            prefix=f"/{quote(_table_name(self.resource), safe='')}" if prefix is None else prefix,
+            tags=[self.resource.name] if tags is None else tags,
+            dependencies=list(dependencies),
+            route_class=type("CRUDRoute", (CRUDRoute,), {"metadata": _metadata(self.resource)}),
+        )
+        chosen = _chosen(self.resource, operations, bulk=bulk, aggregates=aggregates)
+        given = dict(operation_dependencies or {})
+        unknown = sorted(set(given) - set(OPERATIONS))
+        if unknown:
+            raise ValueError(f"There is no operation {', '.join(unknown)}; there are: {', '.join(OPERATIONS)}.")
+        self._add_routes(name, chosen, given, access)
+
+    def _add_routes(
+        self, name: str, chosen: Sequence[str], given: Mapping[str, Sequence[params.Depends]], access: Access
+    ) -> None:
+        endpoints = Endpoints(self.settings, access)
+        owners: tuple[object, ...] = (Listing(endpoints), SetEndpoints(endpoints), endpoints)
+        describer = Describer(endpoints)
+        methods: dict[str, list[str]] = {}
+        for operation in chosen:
+            path, method = _PATHS[operation]
+            methods.setdefault(path, []).append(method)
+            name_of = {"list": "read_page"}.get(operation, operation)
+            work = next(getattr(owner, name_of) for owner in owners if hasattr(owner, name_of))
+            guarded = bool(self.settings.scope_query or self.dependencies or given.get(operation))
+            documented = describer.describe(operation, guarded=guarded)
+            endpoint = _endpoint(work, self.settings.scope_query, documented.body)
+            common: dict[str, Any] = {
+                "name": f"{operation}_{name}",
+                "dependencies": list(given.get(operation, ())),
+                "response_model": None,
+            }
+            self.add_api_route(
+                path,
+                endpoint,
+                methods=[method],
+                summary=documented.summary,
+                description=documented.description,
+                status_code=documented.status,
+                responses=documented.responses,
+                openapi_extra=documented.extra,
+                **common,
+            )
+            if method == "GET":
+                self.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, **common)
+        for path, allowed in methods.items():
+            self.add_api_route(
+                path,
+                _method_not_allowed([*allowed, "HEAD"] if "GET" in allowed else allowed),
+                methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY"],
+                include_in_schema=False,
+                name=f"method_not_allowed_{name}",
+                response_model=None,
+            )
+
+
+def _endpoint(work: Callable[..., Any], scope_query: Callable[..., Any] | None, body: Any) -> Callable[..., Any]:
+    """Return an endpoint whose signature tells FastAPI about the scope and the body."""
+
+    async def endpoint(**arguments: Any) -> Response:
+        response: Response = await work(arguments["request"], arguments.get("scope"))
+        return response
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    parameters = [inspect.Parameter("request", kind, annotation=Request)]
+    if scope_query is not None:
+        parameters.append(inspect.Parameter("scope", kind, annotation=Any, default=params.Depends(scope_query)))
+    if body is not None:
+        parameters.append(inspect.Parameter("body", kind, annotation=body, default=None))
+    endpoint.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return endpoint
+
+
+def _method_not_allowed(allowed: Sequence[str]) -> Callable[..., Any]:
+    allow = ", ".join(sorted(set(allowed)))
+
+    async def method_not_allowed(request: Request) -> Response:
+        problem = Problem(
+            status=405, code="method_not_allowed", detail=f"This path has no {request.method}; it has {allow}."
+        )
+        problem.headers["Allow"] = allow
+        raise ProblemError(problem)
+
+    return method_not_allowed
+
+
+def _chosen(resource: Resource, operations: Iterable[str], *, bulk: bool, aggregates: bool) -> list[str]:
+    """The operations that were asked for and that the resource has, in the order of the routes."""
+    wanted = {operations} if isinstance(operations, str) else set(operations)
+    unknown = sorted(wanted - set(OPERATIONS))
+    if unknown:
+        raise ValueError(f"There is no operation {', '.join(unknown)}; there are: {', '.join(OPERATIONS)}.")
+    if bulk:
+        wanted |= {"bulk_update", "bulk_delete"}
+    if aggregates:
+        wanted.add("aggregate")
+    if not resource.key:
+        wanted &= {"list", "aggregate"}
+    if resource.read_only:
+        wanted &= {"list", "read", "aggregate"}
+    if not isinstance(resource.table, Table):
+        wanted -= {"upsert", "bulk_update", "bulk_delete"}
+    if not conflict_targets(resource):
+        wanted.discard("upsert")
+    return [operation for operation in _PATHS if operation in wanted]
+
+
+def _registry_of(db: SQLAlchemy) -> tuple[ResourceRegistry, Access]:
+    found = _registries.get(db)
+    if found is None:
+        found = _registries[db] = (ResourceRegistry(), Access())
+    return found
+
+
+def _exposed_by(schema: type[BaseModel] | None, model: Any, registry: ResourceRegistry) -> frozenset[str]:
+    """Secret fields that a read schema names on purpose."""
+    if schema is None:
+        return frozenset()
+    plain = resource_for(model, registry=registry)
+    return frozenset(name for name in schema.model_fields if name in plain.fields and plain.fields[name].secret)
+
+
+def _narrowed(resource: Resource, schema: type[BaseModel]) -> Resource:
+    """The resource as a read schema shows it: other fields are neither returned nor named in a query."""
+    for name, info in schema.model_fields.items():
+        if name not in resource.fields and info.is_required():
+            raise ValueError(
+                f"{schema.__name__}.{name} is no column of {resource.name}. Give it a default, make it a computed "
+                "field, or take it out of read_schema."
+            )
+    fields = {
+        name: item if name in schema.model_fields else replace(item, readable=False, filterable=False)
+        for name, item in resource.fields.items()
+    }
+    return replace(resource, fields=fields)
+
+
+def _table_name(resource: Resource) -> str:
+    """The name of the resource's own table, or of its class where it shares one."""
+    mapper = resource.mapper
+    if mapper is None:
+        return str(getattr(resource.table, "name", resource.name))
+    return table_name(resource.name) if mapper.single else str(getattr(mapper.local_table, "name", resource.name))
+
+
+def _metadata(resource: Resource) -> Any:
+    return getattr(resource.table, "metadata", None)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"\W+", "_", name).strip("_").lower() or "row"

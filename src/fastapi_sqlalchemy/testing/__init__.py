@@ -1,0 +1,7 @@
+"""Helpers for the tests of applications."""
+
+from __future__ import annotations
+
+from .faults import DriverFaults as DriverFaults
+
+__all__ = ["DriverFaults"]

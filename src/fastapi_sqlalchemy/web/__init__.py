@@ -1,0 +1,1 @@
+"""The package's side that faces HTTP: middleware, dependencies, lifespan, problems and health."""

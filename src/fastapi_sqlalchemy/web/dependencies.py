@@ -1,0 +1,74 @@
+"""The FastAPI dependencies: one scope per request and database, ended before the response starts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from ..database import SQLAlchemy
+from ..scope import Scope
+from ..sessions import AsyncSession, Session
+from .problems import handle_database_errors
+from .requests import expects_writes, request_scope
+
+__all__ = ["async_session_dependency", "session_dependency"]
+
+
+def session_dependency(database: SQLAlchemy) -> Callable[..., Coroutine[Any, Any, Session]]:
+    """The dependency that gives the request's session."""
+    opened = _scope_dependency(database)
+
+    async def get_session(scope: Any = Depends(opened, scope="function")) -> Session:
+        session: Session = scope.session
+        return session
+
+    return get_session
+
+
+def async_session_dependency(database: SQLAlchemy) -> Callable[..., Coroutine[Any, Any, AsyncSession]]:
+    """The dependency that gives the request's async session."""
+    opened = _scope_dependency(database)
+
+    async def get_async_session(scope: Any = Depends(opened, scope="function")) -> AsyncSession:
+        session: AsyncSession = scope.async_session
+        return session
+
+    return get_async_session
+
+
+def _scope_dependency(database: SQLAlchemy) -> Callable[[HTTPConnection, Response], AsyncIterator[Scope]]:
+    """A generator that FastAPI ends between the serialization and the start of the response.
+
+    The session dependencies are plain functions on top of it, so that the scope ends there whatever ``scope=`` the
+    user gives to ``Depends``.
+    """
+    known: Any = database.__dict__.get("_scope_dependency")
+    if known is not None:
+        return known  # type: ignore[no-any-return]
+
+    async def open_scope(connection: HTTPConnection, response: Response) -> AsyncIterator[Scope]:
+        outer = request_scope(connection.scope, database)
+        if outer is not None:
+            yield outer
+            return
+        handle_database_errors(connection.scope, database.metadata)
+        scope = database.open_scope(writing=expects_writes(connection.scope), awaitable=True)
+        scope.push()
+        clean = False
+        try:
+            yield scope
+            status: Any = response.status_code  # None until the endpoint sets it
+            clean = status is None or status < 400
+        finally:
+            try:
+                await scope.complete_async(clean=clean)
+            finally:
+                scope.pop()
+                await scope.close_async()
+
+    database.__dict__["_scope_dependency"] = open_scope
+    return open_scope

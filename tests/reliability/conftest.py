@@ -1,0 +1,71 @@
+"""Servers and databases that the reliability tests share, and their size: ``RELIABILITY=full`` for the full counts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from .databases import KINDS, Database, new_database
+from .servers import AppServer, Nursery
+from .wire import fetch
+
+
+@pytest.fixture(scope="session")
+def size() -> Callable[[int, int], int]:
+    """``size(small, full)``: how often to do it in this run."""
+    full = os.environ.get("RELIABILITY") == "full"
+    return lambda small, large: large if full else small
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    """The seed of this run's random choices; ``RELIABILITY_SEED`` repeats another run's."""
+    return int(os.environ.get("RELIABILITY_SEED") or random.SystemRandom().randrange(10**6))
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    nursery = Nursery(tmp_path_factory.mktemp("servers"))
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """A database of the run's own."""
+    with new_database(request.param, tmp_path_factory.mktemp("database")) as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def shop(database: Database, nursery: Nursery) -> Iterator[AppServer]:
+    """The shop application under uvicorn, on that database."""
+    server = nursery.start("shop", env={"RELIABILITY_URL": database.url})
+    yield server
+    server.stop()
+
+
+def eventually(check: Callable[[], bool], seconds: float = 10) -> bool:
+    """Whether ``check`` becomes true in time."""
+    give_up = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def doors(*, asynchronous: bool | None = None) -> list[str]:
+    """The prefixes of the shop's doors."""
+    modes = ["sync", "async"] if asynchronous is None else ["async" if asynchronous else "sync"]
+    return [f"/{door}/{mode}" for door in ("middleware", "dependency") for mode in modes]
+
+
+def checked_out(server: AppServer) -> int:
+    """How many connections of the server's pools are out."""
+    return int(asyncio.run(fetch(server.port, "GET", "/checked-out")).body)

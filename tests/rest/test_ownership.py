@@ -1,0 +1,125 @@
+"""What a caller does not own is not there: on every verb, in filters, relations and bulk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+MINE = {"x-user": "1"}
+THEIRS = {"x-user": "2"}
+
+
+@pytest.fixture
+def notes(shop: Any) -> Any:
+    """Note 1 is mine, note 2 is theirs; both are in folder 1."""
+    shop.insert("Folder", {"id": 1, "name": "shared"})
+    shop.insert(
+        "Note",
+        {"id": 1, "owner_id": 1, "text": "mine", "slug": "m", "folder_id": 1},
+        {"id": 2, "owner_id": 2, "text": "theirs", "slug": "t", "folder_id": 1},
+    )
+    return shop
+
+
+def theirs(shop: Any) -> dict[str, Any]:
+    response = shop.client.get("/notes/2", headers=THEIRS)
+    assert response.status_code == 200
+    row: dict[str, Any] = response.json()
+    return row
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("get", "/notes/2", None, 404),
+        ("get", "/notes/2?fields=id", None, 404),
+        ("get", "/notes/2?include=folder", None, 404),
+        ("head", "/notes/2", None, 404),
+        ("patch", "/notes/2", {"text": "x"}, 404),
+        ("put", "/notes/2", {"text": "x"}, 404),
+        ("delete", "/notes/2", None, 404),
+        ("post", "/notes/-/upsert?on_conflict=slug", {"slug": "t", "text": "x"}, 404),
+        ("post", "/notes/-/upsert?on_conflict=id", {"id": 2, "text": "x"}, 404),
+        ("post", "/notes/-/upsert?on_conflict=slug", [{"slug": "m", "text": "x"}, {"slug": "t", "text": "x"}], 404),
+        ("patch", "/notes/1", {"owner_id": 2}, 422),
+        ("patch", "/notes?text=mine", {"owner_id": 2}, 422),
+    ],
+)
+def test_another_owners_row_cannot_be_reached(notes: Any, method: str, path: str, body: Any, status: int) -> None:
+    before = theirs(notes)
+    mine = notes.client.get("/notes/1", headers=MINE).json()
+    response = notes.client.request(method, path, headers=MINE, json=body)
+    assert response.status_code == status
+    assert b"theirs" not in response.content
+    assert theirs(notes) == before
+    assert notes.client.get("/notes/1", headers=MINE).json() == mine
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/notes",
+        "/notes?offset=0&count=exact",
+        "/notes?owner_id=2",
+        "/notes?id__in=1,2",
+        "/notes?q=their",
+        "/notes?include=folder.notes",
+        "/notes?folder.notes.text=theirs",
+        "/folders?include=notes",
+        "/folders/1?include=notes",
+    ],
+)
+@pytest.mark.parametrize("accept", ["application/json", "application/x-ndjson"])
+def test_lists_and_relations_hold_only_the_callers_rows(notes: Any, path: str, accept: str) -> None:
+    response = notes.client.get(path, headers={**MINE, "accept": accept})
+    assert response.status_code == 200, response.text
+    assert "theirs" not in response.text
+    assert response.headers.get("x-total-count", "1") == "1"
+
+
+def test_filters_over_relations_find_only_the_callers_rows(notes: Any) -> None:
+    assert len(notes.client.get("/folders?notes.text=mine", headers=MINE).json()) == 1
+    assert notes.client.get("/folders?notes.text=theirs", headers=MINE).json() == []
+    assert notes.client.get('/folders?filter={"notes.text":"theirs"}', headers=MINE).json() == []
+    assert notes.client.get("/folders?notes.text=theirs").status_code == 401
+    assert notes.client.get("/folders?include=notes").status_code == 401
+    assert notes.client.get("/folders").status_code == 200
+
+
+def test_bulk_changes_touch_only_the_callers_rows(notes: Any) -> None:
+    before = theirs(notes)
+    assert notes.client.patch("/notes?id__gt=0", headers=MINE, json={"text": "x"}).json() == {"affected": 1}
+    assert notes.client.delete("/notes?id__gt=0", headers=MINE).json() == {"affected": 1}
+    assert theirs(notes) == before
+
+
+@pytest.mark.parametrize("given", [{}, {"owner_id": 2}])
+def test_a_new_row_belongs_to_the_caller(notes: Any, given: dict[str, int]) -> None:
+    for path in ("/notes", "/notes/-/upsert?on_conflict=slug"):
+        response = notes.client.post(path, headers=MINE, json={"text": "new", "slug": "n", **given})
+        assert response.status_code in (200, 201), response.text
+        assert response.json()["owner_id"] == 1
+        assert notes.client.delete(f"/notes/{response.json()['id']}", headers=MINE).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("get", "/notes"),
+        ("post", "/notes"),
+        ("get", "/notes/1"),
+        ("patch", "/notes/1"),
+        ("put", "/notes/1"),
+        ("delete", "/notes/1"),
+        ("patch", "/notes?id=1"),
+        ("delete", "/notes?id=1"),
+        ("post", "/notes/-/upsert?on_conflict=slug"),
+    ],
+)
+def test_nobody_gets_nothing(notes: Any, method: str, path: str) -> None:
+    with notes.statements() as executed:
+        response = notes.client.request(method, path, headers={"content-type": "application/json"})
+    assert response.status_code == 401
+    assert response.json()["code"] == "unauthorized"
+    assert executed.texts == []

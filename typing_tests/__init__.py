@@ -1,0 +1,1 @@
+"""What strict type checkers have to see; checked by mypy and pyright, never run."""
