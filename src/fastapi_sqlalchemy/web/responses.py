@@ -21,6 +21,8 @@ from .requests import expects_writes
 
 __all__ = ["Databases", "Exchange"]
 
+_BODIES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
+
 Databases: TypeAlias = Mapping[SQLAlchemy, Callable[[bool], Scope]]
 """The databases of a middleware, each with the function that opens its scope: ``open_scope(expects_writes)``."""
 
@@ -37,6 +39,7 @@ class Exchange:
 
     scopes: tuple[Scope, ...] = ()
     _started = False
+    _finished = False
     _closed = False
     _failure: Exception | None = None
     _cors: Sequence[tuple[bytes, bytes]] = ()
@@ -71,17 +74,24 @@ class Exchange:
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on; before the first one of a response, end the transactions."""
-        if self.scopes and not self._started:
-            if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind == "http.response.start":
+            if self.scopes and not self._started:
                 return self._start_response(message)
-            self._started = message["type"] == "http.response.body"
+            self._started = True
+        elif kind in _BODIES:
+            self._finished = not message.get("more_body", False)
         passed: Awaitable[None] = self._send(message)
         return passed
 
     async def ended(self) -> None:
-        """The application returned: end what it left open."""
+        """The application returned: end what it left open.
+
+        A response that was not sent to its end was given up, most often because its client is gone: a statement may
+        have been cancelled in the middle, and nobody got the result. That is no clean end.
+        """
         try:
-            await self._complete(clean=True)
+            await self._complete(clean=self._finished or self._asgi_scope["type"] != "http")
         except Exception as error:
             if self._started or self._asgi_scope["type"] != "http":
                 raise
