@@ -156,7 +156,19 @@ def run_session(folder: Path, tests: str, *arguments: str, **environment: str) -
     (folder / "test_it.py").write_text(tests)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "FSA_", "CI"))}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-ra", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "tests.conftest",
+            "-p",
+            "no:asyncio",
+            "-p",
+            "no:cacheprovider",
+            "-ra",
+            *arguments,
+        ],
         cwd=folder,
         env={**kept, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
