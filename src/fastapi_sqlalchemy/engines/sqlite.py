@@ -13,6 +13,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import threading
 import time
 import weakref
 from collections.abc import Mapping
@@ -111,7 +112,15 @@ def configure_sqlite(
             _set_progress_handler(dbapi_connection, state.expired)
         if begins:
             dbapi_connection.isolation_level = None
-        _set_pragmas(dbapi_connection, settings, memory, asynchronous=engine.dialect.is_async)
+        try:
+            _set_pragmas(dbapi_connection, settings, memory, asynchronous=engine.dialect.is_async)
+        except BaseException:
+            # The pool has not taken the connection yet, and closes it for nobody.
+            if engine.dialect.is_async:
+                _terminate(dbapi_connection)
+            else:
+                dbapi_connection.close()
+            raise
 
     if begins:
 
@@ -141,13 +150,16 @@ def configure_sqlite(
 def _terminate(dbapi_connection: Any) -> None:
     """Give up a connection whose task was cancelled: end its statement, and let its own thread close it.
 
-    aiosqlite's close() waits for that thread; interrupted by a second cancellation, it would wait for ever.
+    aiosqlite's close() waits for that thread; interrupted by a second cancellation, it would wait for ever. Asked from
+    a thread without an event loop, its stop() answers to nobody: the loop may be closed by then.
     """
     driver = dbapi_connection.driver_connection
     if driver._connection is not None:
         with contextlib.suppress(sqlite3.ProgrammingError):  # closed in this moment
             driver._connection.interrupt()
-    driver.stop()
+    stop = threading.Thread(target=driver.stop)
+    stop.start()
+    stop.join()
 
 
 def _writes(statement: str, context: Any) -> bool:

@@ -132,7 +132,7 @@ class Listing:
             where=[*where, *ordering.criteria(query.cursor)],
             order_by=ordering.order_by(backward=backward),
             limit=query.limit + 1,
-            offset=query.offset or 0,
+            offset=query.skip,
             extra=ordering.columns() if ordering.has_cursors and query.style == "cursor" else (),
             tree=selection.tree,
         )

@@ -87,21 +87,23 @@ def make_page(
         return page
     width = len(ordering.keys)
     taken = range(-width, 0) if places is None else places
-
-    def link(row: Sequence[Any], *, backward: bool, position: int) -> str | None:
-        values = tuple(row[place] for place in taken)
-        return ordering.encode(Cursor(values, backward, position), cursor_key)
-
-    following = link(found[-1], backward=False, position=start + len(found)) if has_next else None
-    previous = link(found[0], backward=True, position=start) if has_prev else None
-    if has_next and following is None:
-        return replace(page, next=_url(path, others, offset=start + len(found)))
-    return replace(
-        page,
-        next=None if following is None else _url(path, others, cursor=following),
-        prev=None if previous is None else _url(path, others, cursor=previous),
-        next_cursor=following,
-    )
+    end = start + len(found)
+    values = [tuple(row[place] for place in taken) for row in (found[0], found[-1])]
+    following: str | None = None
+    next_page: str | None = None
+    if has_next:
+        ties = 0
+        if not ordering.is_total:
+            passed = (tuple(row[place] for place in taken) for row in reversed(found))
+            ties = cursor.after(passed).ties
+        following = ordering.encode(Cursor(values[1], False, end, ties), cursor_key)
+        next_page = _url(path, others, offset=end) if following is None else _url(path, others, cursor=following)
+    previous: str | None = None
+    if has_prev:
+        back = ordering.encode(Cursor(values[0], True, start), cursor_key) if ordering.is_total else None
+        before = max(0, start - query.limit)
+        previous = _url(path, others, offset=before) if back is None else _url(path, others, cursor=back)
+    return replace(page, next=next_page, prev=previous, next_cursor=following)
 
 
 def _by_offset(

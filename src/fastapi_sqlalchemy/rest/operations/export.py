@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from ..fields import Field
-from ..query import Cursor, ListQuery, Ordering, compile_filters
+from ..query import Cursor, ListQuery, Ordering, compile_filters, is_exact
 from .include import Tree
 from .read import Page, read_objects
 from .rows import Target, dialect_of
@@ -34,7 +34,7 @@ class Position:
         self.query = query
         self.left = limit
         self.cursor = query.cursor
-        self.offset = query.offset or 0
+        self.offset = query.skip
         self.is_done = False
 
     @property
@@ -42,16 +42,20 @@ class Position:
         """How many rows to read next."""
         return CHUNK if self.left is None else min(CHUNK, self.left)
 
-    def advance(self, read: int, last: Sequence[Any] | None) -> None:
-        """Note that rows were read; ``last`` are the values of the order's columns in the last of them."""
+    def advance(self, ordering: Ordering, places: Sequence[tuple[Any, ...]]) -> None:
+        """Note that rows were read; ``places`` are the values of the order's columns in each of them."""
+        read = len(places)
         self.is_done = read < self.size
         if self.left is not None:
             self.left -= read
             self.is_done = self.is_done or self.left <= 0
-        if last is None:
+        if not places or not ordering.has_cursors or not is_exact(places[-1]):
             self.offset += read
+        elif ordering.is_total:
+            self.cursor, self.offset = Cursor(places[-1]), 0
         else:
-            self.cursor, self.offset = Cursor(tuple(last)), 0
+            self.cursor = (self.cursor or Cursor(None)).after(reversed(places))
+            self.offset = self.cursor.ties
 
 
 def read_chunk(session: Session, target: Target, position: Position, fields: Sequence[Field], tree: Tree) -> Chunk:
@@ -71,6 +75,5 @@ def read_chunk(session: Session, target: Target, position: Position, fields: Seq
         tree=tree,
     )
     objects, values = read_objects(session, target, page)
-    last = values[-1] if values and ordering.has_cursors else None
-    position.advance(len(values), last)
+    position.advance(ordering, values)
     return Chunk(objects)

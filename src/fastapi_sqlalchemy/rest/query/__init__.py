@@ -2,6 +2,7 @@
 
 from .compiler import Visible as Visible
 from .compiler import compile_filters as compile_filters
+from .cursor import is_exact as is_exact
 from .errors import QueryError as QueryError
 from .errors import QueryErrorItem as QueryErrorItem
 from .kinds import is_sortable as is_sortable
@@ -30,6 +31,7 @@ __all__ = [
     "SortKey",
     "Visible",
     "compile_filters",
+    "is_exact",
     "is_sortable",
     "operators_of",
     "parse_query",

@@ -21,15 +21,17 @@ from typing import Any
 
 from ..resource import Resource
 from .errors import InvalidValueError
+from .kinds import Kind, is_sortable, kind_of
 from .tree import Cursor, SortKey
 from .values import is_list
 
-__all__ = ["MAX_CURSOR", "decode_cursor", "encode_cursor", "total_order"]
+__all__ = ["MAX_CURSOR", "decode_cursor", "encode_cursor", "is_exact", "total_order"]
 
 MAX_CURSOR = 4_096
-_VERSION = 1
+_VERSION = 2
 _MAC = 16
 _SORT = 6
+_LOST = "\N{REPLACEMENT CHARACTER}"
 _TEXT = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _FLOAT = re.compile(r"-?(?:[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[+-]?[0-9]{1,3})?|inf)|nan", re.ASCII)
 _DECIMAL = re.compile(r"-?[0-9]{1,3000}(?:\.[0-9]{1,3000})?|NaN|-?Infinity", re.ASCII)
@@ -39,26 +41,38 @@ _INTEGERS = (-(2**63), 2**64 - 1)
 def total_order(resource: Resource, sort: Sequence[SortKey]) -> tuple[SortKey, ...]:
     """Return the sort with the key after it, so that no two rows are equal; the key goes the way of the last column.
 
-    An index on the last column then serves both: most databases keep the key at the end of it.
+    An index on the last column then serves both: most databases keep the key at the end of it. Without a key, every
+    column that can be sorted follows.
     """
     named = {key.field.name for key in sort}
     descending = sort[-1].descending if sort else False
-    return (*sort, *(SortKey(field, descending) for field in resource.key if field.name not in named))
+    if resource.key:
+        return (*sort, *(SortKey(field, descending) for field in resource.key if field.name not in named))
+    rest = (field for field in resource.fields.values() if field.name not in named and is_sortable(field))
+    return (*sort, *(SortKey(field) for field in rest if kind_of(field) is not Kind.BYTES))
 
 
 def encode_cursor(resource: Resource, order: Sequence[SortKey], cursor: Cursor, key: bytes) -> str | None:
-    """Return a cursor as text, or None where it would be too long for a URL.
+    """Return a cursor as text, or None where it would be too long for a URL or not exact (see :func:`is_exact`).
 
-    ``order`` is a :func:`total_order`; the values are those of its columns, as the database gave them.
+    The values are those of the columns of ``order``, as the database gave them.
     """
+    if cursor.values is not None and not is_exact(cursor.values):
+        return None
     values = None if cursor.values is None else [_packed(value) for value in cursor.values]
-    body = json.dumps([_VERSION, int(cursor.backward), cursor.position, values], separators=(",", ":")).encode()
+    head = [_VERSION, int(cursor.backward), cursor.position, cursor.ties]
+    body = json.dumps([*head, values], separators=(",", ":")).encode()
     digest = _sort_digest(resource, order)
     text = base64.urlsafe_b64encode(_mac(key, digest, body) + digest + body).decode().rstrip("=")
     return text if len(text) <= MAX_CURSOR else None
 
 
-def decode_cursor(text: str, resource: Resource, sort: Sequence[SortKey], key: bytes) -> Cursor:
+def is_exact(values: Sequence[Any]) -> bool:
+    """Whether values are what the database holds: text that is not UTF-8 has lost bytes on its way."""
+    return not any(isinstance(value, str) and _LOST in value for value in values)
+
+
+def decode_cursor(text: str, resource: Resource, order: Sequence[SortKey], key: bytes) -> Cursor:
     """Return the place that a cursor names; the empty text is the start. Raises :class:`InvalidValueError`."""
     if not text:
         return Cursor(None)
@@ -71,7 +85,6 @@ def decode_cursor(text: str, resource: Resource, sort: Sequence[SortKey], key: b
     mac, digest, body = raw[:_MAC], raw[_MAC : _MAC + _SORT], raw[_MAC + _SORT :]
     if not hmac.compare_digest(mac, _mac(key, digest, body)):
         raise InvalidValueError("is not one that this list has given", "cursor")
-    order = total_order(resource, sort)
     if digest != _sort_digest(resource, order):
         raise InvalidValueError("belongs to another list or another sort; start again without it", "cursor")
     try:
@@ -90,14 +103,18 @@ def _sort_digest(resource: Resource, order: Sequence[SortKey]) -> bytes:
 
 
 def _read(body: bytes, width: int) -> Cursor:
-    version, backward, position, packed = json.loads(body)
-    if version != _VERSION or backward not in (0, 1) or type(position) is not int or not 0 <= position < 2**53:
+    version, backward, position, ties, packed = json.loads(body)
+    if version != _VERSION or backward not in (0, 1) or not _is_count(position) or not _is_count(ties):
         raise ValueError("head")
     if packed is None:
         return Cursor(None, bool(backward), position)
     if not is_list(packed) or len(packed) != width:
         raise ValueError("values")
-    return Cursor(tuple(_unpacked(item) for item in packed), bool(backward), position)
+    return Cursor(tuple(_unpacked(item) for item in packed), bool(backward), position, ties)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
 
 
 def _packed(value: Any) -> Any:

@@ -15,15 +15,15 @@ Expression = sa.ColumnElement[Any]
 Criterion = sa.ColumnElement[bool]
 
 
-def rows_past(steps: Sequence[Step], family: Family) -> list[Criterion]:
-    """Return the criteria of the rows past a place, in the form that an index serves.
+def rows_past(steps: Sequence[Step], family: Family, *, inclusive: bool = False) -> list[Criterion]:
+    """Return the criteria of the rows past a place (or at it too), in the form that an index serves.
 
     Where all columns go one way and none holds NULL, that is one comparison of rows; MariaDB uses no index for it.
     """
     plain = not any(step.nullable or step.value is None for step in steps)
     if plain and family in ("sqlite", "postgresql") and len({step.descending for step in steps}) == 1:
-        return [_row_values(steps)]
-    return _expanded(steps)
+        return [_row_values(steps, inclusive=inclusive)]
+    return _expanded(steps, inclusive=inclusive)
 
 
 class Step:
@@ -63,18 +63,20 @@ class Step:
         return self.expression <= self.value if self.descending else self.expression >= self.value
 
 
-def _row_values(steps: Sequence[Step]) -> Criterion:
-    if len(steps) == 1:
+def _row_values(steps: Sequence[Step], *, inclusive: bool) -> Criterion:
+    if len(steps) == 1 and not inclusive:
         found = steps[0].after
         assert found is not None
         return found
     here = sa.tuple_(*(step.expression for step in steps))
     there = sa.tuple_(*(step.value for step in steps if step.value is not None))
+    if inclusive:
+        return here <= there if steps[0].descending else here >= there
     return here < there if steps[0].descending else here > there
 
 
-def _expanded(steps: Sequence[Step]) -> list[Criterion]:
-    alternatives: list[Criterion] = []
+def _expanded(steps: Sequence[Step], *, inclusive: bool) -> list[Criterion]:
+    alternatives: list[Criterion] = [sa.and_(*(step.same for step in steps))] if inclusive else []
     for number, step in enumerate(steps):
         after = step.after
         if after is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -21,7 +22,7 @@ from .cursor import encode_cursor, total_order
 from .errors import QueryError
 from .expressions import Take, as_text
 from .keyset import Step, rows_past
-from .kinds import Kind, is_sortable, kind_of
+from .kinds import Kind, kind_of
 from .operands import Family, family_of, is_single
 from .tree import Cursor, SortKey
 
@@ -54,7 +55,22 @@ _MYSQL: dict[Kind, tuple[type[Any], ...]] = {
     Kind.FLOAT: (float, int, Decimal),
 }
 # Months have no length of their own: an interval as the driver counts it does not sort where it stands.
-_POSTGRESQL: dict[Kind, tuple[type[Any], ...]] = {**_PYTHON, Kind.INTERVAL: (str,)}
+# So do infinity and years before Christ, which Python has no date for.
+_AS_TEXT = (Kind.INTERVAL, Kind.DATE, Kind.TIME, Kind.DATETIME)
+_POSTGRESQL: dict[Kind, tuple[type[Any], ...]] = {**_PYTHON, **dict.fromkeys(_AS_TEXT, (str,))}
+_CLOCK = r"\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:[+-]\d\d(?::\d\d){0,2})?"
+_DAY = r"\d{4,7}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])"
+_TEXT_FORMS: dict[Kind, re.Pattern[str]] = {
+    Kind.DATE: re.compile(rf"-?infinity|{_DAY}(?: BC)?", re.ASCII),
+    Kind.DATETIME: re.compile(rf"-?infinity|{_DAY} {_CLOCK}(?: BC)?", re.ASCII),
+    Kind.TIME: re.compile(_CLOCK, re.ASCII),
+    Kind.INTERVAL: re.compile(
+        r"(?=.)(?:[+-]?\d{1,9} years? ?)?(?:[+-]?\d{1,9} mons? ?)?(?:[+-]?\d{1,9} days? ?)?"
+        r"(?:[+-]?\d{2,10}:\d\d:\d\d(?:\.\d{1,6})?)?",
+        re.ASCII,
+    ),
+}
+"""What PostgreSQL writes for these types in its ISO style."""
 _CURSOR_TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.TEXT: sa.Text(),
     Kind.OPAQUE: sa.Text(),
@@ -82,7 +98,8 @@ class Segment(NamedTuple):
 class Ordering:
     """A total order over the rows of a resource: the sort that was asked for, then the key.
 
-    Without a key the order is by the sort and then by every column that can be sorted, and there are no cursors.
+    Without a key the order is by the sort and then by every column that can be sorted. Rows that are equal in all of
+    these are told apart by counting: a cursor holds how many of them are behind it.
     """
 
     def __init__(
@@ -92,15 +109,12 @@ class Ordering:
         self.source = source or resource.source()
         self.family: Family = family_of(dialect)
         self.keys = total_order(resource, sort)
-        if not resource.key:
-            named = {key.field.name for key in sort}
-            rest = (item for item in resource.fields.values() if is_sortable(item) and item.name not in named)
-            self.keys = (*sort, *(SortKey(item) for item in rest if kind_of(item) is not Kind.BYTES))
+        self.is_total = bool(resource.key) and not any(self._is_nullable(item) for item in resource.key)
 
     @property
     def has_cursors(self) -> bool:
         """Whether pages can be found by cursor."""
-        return bool(self.resource.key)
+        return bool(self.keys)
 
     def order_by(self, *, backward: bool = False) -> list[Expression]:
         """Return the ORDER BY; ``backward`` reads towards the start."""
@@ -146,7 +160,12 @@ class Ordering:
         if cursor is None or cursor.values is None:
             return []
         values = self.checked(cursor)
-        return rows_past(self._steps(cursor, values, take or _literals(values)), self.family)
+        return self._past(self._steps(cursor, values, take or _literals(values)))
+
+    def _past(self, steps: Sequence[Step]) -> list[Criterion]:
+        if not steps:
+            return [sa.false()] if self.is_total else []
+        return rows_past(steps, self.family, inclusive=not self.is_total)
 
     def _steps(self, cursor: Cursor, values: Sequence[Any], take: Take) -> list[Step]:
         return [
@@ -167,12 +186,14 @@ class Ordering:
         the source of parameters of one part. ``whole`` keeps the start of the list in one part where it can be.
         """
         backward = cursor is not None and cursor.backward
+        if not self.keys:
+            return [Segment([], [])]
         lead, *others = self.keys
         known = None if cursor is None or cursor.values is None else self.checked(cursor)
         nulls_last = lead.nulls_last != backward
         native = _native_nulls_last(self.family, lead.descending != backward)
         together = known is None and (whole or nulls_last is native or self.family == "sqlite")
-        if not self.has_cursors or not self._is_nullable(lead.field) or together:
+        if not self._is_nullable(lead.field) or together:
             return [Segment(self.criteria(cursor, take()), self.order_by(backward=backward))]
         expression = self._expression(lead.field)
         rest = [part for key in others for part in self._ordered(key, backward, self._is_nullable(key.field))]
@@ -182,10 +203,10 @@ class Ordering:
             return [full, empty] if nulls_last else [empty, full]
         first, *following = self._steps(cursor, known, take())
         if known[0] is None:
-            here = Segment([*empty.criteria, *(rows_past(following, self.family) if following else [sa.false()])], rest)
+            here = Segment([*empty.criteria, *self._past(following)], rest)
             return [here] if nulls_last else [here, full]
         first.nullable = False
-        here = Segment(rows_past([first, *following], self.family), full.order_by)
+        here = Segment(self._past([first, *following]), full.order_by)
         return [here, empty] if nulls_last else [here]
 
     def checked(self, cursor: Cursor) -> tuple[Any, ...]:
@@ -222,7 +243,7 @@ class Ordering:
         expression = self._expression(field)
         if is_single(field, self.family):
             return sa.cast(expression, sa.Double)
-        if self._is_interval_text(field):
+        if self._is_text_form(field):
             return sa.cast(expression, sa.Text)
         return sa.type_coerce(expression, _RAW)
 
@@ -241,6 +262,8 @@ class Ordering:
             raise _forged()
         if isinstance(value, str) and "\x00" in value:
             raise _forged()
+        if self._is_text_form(field) and not _TEXT_FORMS[kind].fullmatch(str(value)):
+            raise _forged()
         if self.family == "mysql":
             if isinstance(value, (float, Decimal)) and not math.isfinite(value):
                 raise _forged()
@@ -250,12 +273,12 @@ class Ordering:
         if isinstance(value, (dt.datetime, dt.time)) and (value.tzinfo is not None) != field.timezone:
             raise _forged()
 
-    def _is_interval_text(self, field: Field) -> bool:
-        return self.family == "postgresql" and kind_of(field) is Kind.INTERVAL
+    def _is_text_form(self, field: Field) -> bool:
+        return self.family == "postgresql" and kind_of(field) in _AS_TEXT
 
     def _bound(self, field: Field, take: Take) -> Expression:
-        if self._is_interval_text(field):
-            return sa.cast(take(sa.Text()), sa.Interval)
+        if self._is_text_form(field):
+            return sa.cast(take(sa.Text()), self._bound_type(field))
         return take(self._bound_type(field))
 
     def _bound_type(self, field: Field) -> sa.types.TypeEngine[Any]:

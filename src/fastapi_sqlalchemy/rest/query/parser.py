@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from ..fields import Field
 from ..resource import Resource
 from .budget import Budget
-from .cursor import decode_cursor
+from .cursor import decode_cursor, total_order
 from .errors import Errors, InvalidValueError, QueryError, listed, shown
 from .json_filter import parse_filter
 from .kinds import is_searchable, is_sortable
@@ -170,9 +170,10 @@ class _Reader:
         return _bounded(text, 0, self.settings.max_offset)
 
     def _cursor(self, text: str, sort: tuple[SortKey, ...]) -> Cursor:
-        if not self.resource.key:
-            raise InvalidValueError("needs a key, and there is none; use offset", "unsupported")
-        return decode_cursor(text, self.resource, sort, self.settings.cursor_key)
+        order = total_order(self.resource, sort)
+        if not order:
+            raise InvalidValueError("needs a column that can be sorted, and there is none; use offset", "unsupported")
+        return decode_cursor(text, self.resource, order, self.settings.cursor_key)
 
     def _count(self, text: str) -> CountMode:
         for mode in _COUNTS:

@@ -78,18 +78,18 @@ class Plans:
         if cursor is not None:
             holes = None if cursor.values is None else tuple(value is None for value in cursor.values)
             place = (cursor.backward, holes)
-        shape = (key, dialect.name, shapes, query.sort, place, query.offset if not query.offset else True)
+        shape = (key, dialect.name, shapes, query.sort, place, query.style, bool(query.skip))
         known = self._built.get(shape)
         if known is None:
-            known = self._keep(shape, self._page(query, dialect, select))
+            known = self._keep(shape, self._page(query, dialect, select, skips=bool(query.skip)))
         statements, ordering = known
         parameters = {f"filter_{number}": value for number, value in enumerate(values, 1)}
         if cursor is not None and cursor.values is not None:
             present = (value for value in ordering.checked(cursor) if value is not None)
             parameters |= {f"cursor_{number}": value for number, value in enumerate(present, 1)}
         parameters[_LIMIT] = query.limit + 1
-        if query.offset:
-            parameters[_OFFSET] = query.offset
+        if query.skip:
+            parameters[_OFFSET] = query.skip
         return Planned(statements, parameters, ordering)
 
     def count(self, query: ListQuery, dialect: sa.Dialect) -> tuple[sa.Select[Any], dict[str, Any]]:
@@ -103,7 +103,9 @@ class Plans:
             known = self._keep(shape, ((statement,), Ordering(self.resource, (), dialect)))
         return known[0][0], {f"filter_{number}": value for number, value in enumerate(values, 1)}
 
-    def _page(self, query: ListQuery, dialect: sa.Dialect, select: Callable[[Ordering], sa.Select[Any]]) -> _Built:
+    def _page(
+        self, query: ListQuery, dialect: sa.Dialect, select: Callable[[Ordering], sa.Select[Any]], *, skips: bool
+    ) -> _Built:
         ordering = Ordering(self.resource, query.sort, dialect)
         if query.style == "offset":
             segments = [Segment([], ordering.order_by())]
@@ -114,7 +116,7 @@ class Plans:
         for segment in segments:
             statement = base.where(*segment.criteria).order_by(*segment.order_by)
             statement = statement.limit(sa.bindparam(_LIMIT, type_=sa.Integer()))
-            if query.offset:
+            if skips and not statements:
                 statement = statement.offset(sa.bindparam(_OFFSET, type_=sa.Integer()))
             statements.append(statement)
         return tuple(statements), ordering

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -90,12 +90,23 @@ class Cursor:
     """A place in an order: the row with these values, and which side of it is wanted.
 
     ``position`` is how many rows come before the page that a forward cursor opens, or before the row that a backward
-    one ends at. A cursor without values is the start.
+    one ends at. A cursor without values is the start. Where no key tells rows apart, ``ties`` is how many of the rows
+    with these values come before the place; it is 0 where a key does, for then the row itself is left out.
     """
 
     values: tuple[Any, ...] | None
     backward: bool = False
     position: int = 0
+    ties: int = 0
+
+    def after(self, passed: Iterable[tuple[Any, ...]]) -> Cursor:
+        """Return the place behind rows with these values, the last of them first, where no key tells rows apart."""
+        ties, last = 0, self.values
+        for values in passed:
+            if ties and values != last:
+                return Cursor(last, ties=ties)
+            ties, last = ties + 1, values
+        return Cursor(last, ties=ties + (self.ties if last == self.values else 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +131,11 @@ class ListQuery:
     def style(self) -> Literal["offset", "cursor"]:
         """How the pages of this request are linked: by cursor, unless an offset was given."""
         return "cursor" if self.offset is None else "offset"
+
+    @property
+    def skip(self) -> int:
+        """How many rows to leave out: those of the offset, or those that a cursor counts."""
+        return self.offset or (0 if self.cursor is None else self.cursor.ties)
 
     @property
     def is_filtered(self) -> bool:
