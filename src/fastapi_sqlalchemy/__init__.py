@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .config import DatabaseConfig as DatabaseConfig
+from .config import Replica as Replica
 from .database import SQLAlchemy as SQLAlchemy
 from .database import db as db
 from .exceptions import AmbiguousDatabaseError as AmbiguousDatabaseError
@@ -52,6 +53,7 @@ __all__ = [
     "PoolQueueFullError",
     "PoolTimeoutError",
     "ReadOnlyError",
+    "Replica",
     "ReservedNameError",
     "SQLAlchemy",
     "Session",

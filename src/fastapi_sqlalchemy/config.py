@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, TypeAlias, TypedDict, cast
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,6 +22,8 @@ __all__ = [
     "DatabaseConfig",
     "DatabaseOptions",
     "EngineOptions",
+    "Replica",
+    "ReplicaOption",
     "SQLiteSettings",
     "async_url_for",
     "masked",
@@ -31,6 +33,30 @@ __all__ = [
 ]
 
 BeginMode = Literal["immediate", "deferred"]
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A server to read from, for ``SQLAlchemy(url, replicas=[...])``.
+
+    ``url`` names it; a driver that it does not name is that of the primary. ``weight`` is its share of the reads
+    beside the other replicas. A replica that is more than ``max_lag`` seconds or ``max_lag_bytes`` bytes of write-ahead
+    log behind is left out until it has caught up; None means no limit. Bytes are known of PostgreSQL only.
+    """
+
+    url: str | URL = field(repr=False)
+    weight: float = 1
+    max_lag: float | None = 10
+    max_lag_bytes: int | None = None
+
+    @property
+    def parsed(self) -> URL:
+        """The URL with its aliases resolved."""
+        return parse_url(self.url)
+
+
+ReplicaOption: TypeAlias = str | URL | tuple[str | URL, float] | Replica
+"""How a replica is given: its URL, its URL and weight, or a `Replica`."""
 
 
 class SQLiteSettings(TypedDict, total=False):
@@ -55,8 +81,9 @@ class EngineOptions(TypedDict, total=False):
     async_engine_args: Mapping[str, Any] | None
     async_session_args: Mapping[str, Any] | None
     expire_on_commit: bool
-    replicas: Sequence[str | URL]
+    replicas: Sequence[ReplicaOption]
     pooler: str | None
+    position_key: str | None
     connect_timeout: float | None
     pool_timeout: float | None
     statement_timeout: float | None
@@ -83,6 +110,7 @@ class _Environment(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore")
 
     database_url: SecretStr | None = None
+    database_position_key: SecretStr | None = None
 
 
 @dataclass(frozen=True)
@@ -217,7 +245,8 @@ def _is_installed(module: str) -> bool:
 class DatabaseConfig:
     """All that is needed to build the engines of one database.
 
-    Times are in seconds, and None means no bound. ``replicas`` are URLs; ``pooler`` is None or "pgbouncer".
+    Times are in seconds, and None means no bound. ``pooler`` is None or "pgbouncer". ``position_key`` signs the tokens
+    by which clients read their own writes from ``replicas``.
     """
 
     url: URL | None = None
@@ -230,8 +259,9 @@ class DatabaseConfig:
     pool_timeout: float | None = 5
     statement_timeout: float | None = 30
     sqlite: Mapping[str, Any] = field(default_factory=lambda: SQLITE_DEFAULTS)
-    replicas: tuple[URL, ...] = ()
+    replicas: tuple[Replica, ...] = ()
     pooler: str | None = None
+    position_key: str | None = field(default=None, repr=False)
 
     @classmethod
     def create(
@@ -247,8 +277,9 @@ class DatabaseConfig:
         pool_timeout: float | None = 5,
         statement_timeout: float | None = 30,
         sqlite: Mapping[str, Any] | None = None,
-        replicas: Sequence[str | URL] = (),
+        replicas: Sequence[ReplicaOption] = (),
         pooler: str | None = None,
+        position_key: str | None = None,
     ) -> DatabaseConfig:
         """Check the options and build the configuration.
 
@@ -291,15 +322,47 @@ class DatabaseConfig:
             pool_timeout=pool_timeout,
             statement_timeout=statement_timeout,
             sqlite=_sqlite_settings(sqlite),
-            replicas=tuple(parse_url(replica) for replica in replicas),
+            replicas=_replicas(replicas, parsed),
             pooler=pooler,
+            position_key=position_key,
         )
 
     @staticmethod
     def url_from_environment() -> str | None:
         """The value of ``DATABASE_URL``, or None."""
-        value = _Environment().database_url
-        return None if value is None else value.get_secret_value()
+        return _reveal(_Environment().database_url)
+
+    @staticmethod
+    def position_key_from_environment() -> str | None:
+        """The value of ``DATABASE_POSITION_KEY``, or None."""
+        return _reveal(_Environment().database_position_key)
+
+
+def _reveal(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
+def _replicas(given: Sequence[ReplicaOption], primary: URL) -> tuple[Replica, ...]:
+    if isinstance(given, (str, URL)):
+        raise ConfigurationError("replicas is a list of URLs: replicas=[url].")
+    found: list[Replica] = []
+    for one in given:
+        if isinstance(one, Replica):
+            replica = one
+        elif isinstance(one, (str, URL)):  # a URL is a tuple too
+            replica = Replica(one)
+        else:
+            replica = Replica(*one)
+        url = replica.parsed
+        if url.get_backend_name() != primary.get_backend_name():
+            raise ConfigurationError(
+                f"A replica of {primary.get_backend_name()} cannot be {url.get_backend_name()}: replicas are copies of "
+                "the database of the first URL."
+            )
+        if not (_is_number(replica.weight) and replica.weight > 0):
+            raise ConfigurationError(f"The weight of a replica is a number above 0, not {replica.weight!r}.")
+        found.append(replace(replica, url=url))
+    return tuple(found)
 
 
 def _is_number(value: object) -> bool:

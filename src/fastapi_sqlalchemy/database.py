@@ -18,8 +18,8 @@ from sqlalchemy import Engine, MetaData
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from .config import DatabaseConfig, DatabaseOptions, masked
-from .engines import EngineSource
+from .config import DatabaseConfig, DatabaseOptions, ReplicaOption, masked
+from .engines import EngineSource, Replicas
 from .exceptions import (
     AmbiguousDatabaseError,
     AsyncScopeRequiredError,
@@ -42,6 +42,7 @@ _databases: weakref.WeakSet[SQLAlchemy] = weakref.WeakSet()
 
 P = ParamSpec("P")
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _ENGINE_OPTIONS = frozenset(inspect.signature(DatabaseConfig.create).parameters) - {"url"}
 _SESSION_OPTIONS = frozenset({"session_args", "async_session_args", "commit_on_exit", "expire_on_commit"})
@@ -90,8 +91,10 @@ class SQLAlchemy:
     ``custom_engine`` and ``async_custom_engine`` are engines made elsewhere. ``engine_args`` and ``session_args`` go to
     SQLAlchemy. ``commit_on_exit`` commits a clean request before its response starts. ``connect_timeout``,
     ``pool_timeout`` and ``statement_timeout`` are seconds, None for no bound. ``sqlite`` sets every SQLite connection
-    (`SQLiteSettings`). ``replicas`` are URLs to read from, ``pooler`` is None or "pgbouncer". ``metadata`` and
-    ``model_class`` shape ``db.Base``. ``verbose`` and ``async_`` are accepted and have no effect.
+    (`SQLiteSettings`). ``replicas`` are read from: URLs, ``(url, weight)`` or `Replica`; ``position_key`` signs the
+    tokens by which clients read their own writes there (the environment's ``DATABASE_POSITION_KEY``, else a random key
+    of this process). ``pooler`` is None or "pgbouncer". ``metadata`` and ``model_class`` shape ``db.Base``. ``verbose``
+    and ``async_`` are accepted and have no effect.
 
     Raises `ConfigurationError` for a URL or value that cannot be; nothing is connected before the first use.
     """
@@ -111,8 +114,9 @@ class SQLAlchemy:
         async_session_args: Mapping[str, Any] | None = None,
         commit_on_exit: bool = False,
         expire_on_commit: bool = False,
-        replicas: Sequence[str | URL] = (),
+        replicas: Sequence[ReplicaOption] = (),
         pooler: str | None = None,
+        position_key: str | None = None,
         metadata: MetaData | None = None,
         model_class: type = ModelBase,
         connect_timeout: float | None = 5,
@@ -134,6 +138,7 @@ class SQLAlchemy:
             "expire_on_commit": expire_on_commit,
             "replicas": replicas,
             "pooler": pooler,
+            "position_key": position_key,
             "connect_timeout": connect_timeout,
             "pool_timeout": pool_timeout,
             "statement_timeout": statement_timeout,
@@ -208,6 +213,11 @@ class SQLAlchemy:
         return self._current_binding().source
 
     @property
+    def replicas(self) -> Replicas:
+        """The replicas that are read from; ``db.replicas.status()`` tells how they are."""
+        return self.source.replicas
+
+    @property
     def engine(self) -> Engine:
         """The synchronous engine, built on first use, once per process."""
         return self.source.sync()
@@ -279,7 +289,11 @@ class SQLAlchemy:
         return ScopeContext(self, session_args=session_args, commit_on_exit=commit_on_exit)
 
     def read_only(self) -> ScopeContext:
-        """A scope that refuses to write, for ``with`` or ``async with``."""
+        """A scope that refuses to write, for ``with`` or ``async with`` or as a decorator; it reads on a replica.
+
+        What was written before in the same request, or by a client that sends its position, is seen: such a read goes
+        to the primary until a replica has it too.
+        """
         return ScopeContext(self, commit_on_exit=False, read_only=True)
 
     def sync_context(self, function: Callable[P, T]) -> Callable[P, T]:
@@ -330,7 +344,7 @@ class SQLAlchemy:
         ``commit_on_exit`` scope or a ``db.transaction()`` it flushes, and the scope commits. An exception rolls back.
         """
         outer = current_scope(self)
-        if outer is not None and outer.closed:
+        if outer is not None and (outer.closed or (read_only and outer.leaves_reads_to_replicas)):
             outer = None
         if use_async is None and outer is not None:
             use_async = outer.works_async
@@ -438,6 +452,24 @@ class ScopeContext:
         self._database = database
         self._options = options
         self._entered: list[Scope] = []
+
+    def __call__(self, function: F) -> F:
+        """Run every call of a function, plain or async, in a scope of its own."""
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def inside_async(*args: Any, **kwargs: Any) -> Any:
+                async with ScopeContext(self._database, **self._options):
+                    return await function(*args, **kwargs)
+
+            return cast(F, inside_async)
+
+        @functools.wraps(function)
+        def inside(*args: Any, **kwargs: Any) -> Any:
+            with ScopeContext(self._database, **self._options):
+                return function(*args, **kwargs)
+
+        return cast(F, inside)
 
     def _open(self, *, awaitable: bool) -> SQLAlchemy:
         options = self._options

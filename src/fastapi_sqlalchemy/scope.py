@@ -12,8 +12,11 @@ from typing import Any, Protocol, TypeVar, cast
 
 import anyio
 import anyio.to_thread
+from sqlalchemy import Engine
 
 from .engines import EngineSource
+from .engines.positions import Watermark
+from .engines.replicas import ReadRoute
 from .exceptions import AsyncScopeRequiredError, MissingSessionError
 from .sessions import (
     AsyncSession,
@@ -24,7 +27,17 @@ from .sessions import (
     wait_until_idle,
 )
 
-__all__ = ["Frame", "Scope", "current_scope", "in_thread", "innermost", "push", "restore", "uninterrupted"]
+__all__ = [
+    "Frame",
+    "Scope",
+    "current_scope",
+    "current_watermark",
+    "in_thread",
+    "innermost",
+    "push",
+    "restore",
+    "uninterrupted",
+]
 
 T = TypeVar("T")
 O = TypeVar("O")  # noqa: E741  # an owner
@@ -37,6 +50,10 @@ class Frame(Protocol):
 
     def scope_of(self, owner: object) -> Scope | None:
         """The scope of this database, or None."""
+        ...
+
+    def watermark_of(self, source: EngineSource) -> Watermark | None:
+        """What reads of this database's replicas have to show in this frame, or None if it does not keep account."""
         ...
 
 
@@ -81,6 +98,7 @@ class Scope:
         self.writing = writing
         self.read_only = read_only
         self.awaitable = awaitable
+        self.watermark: Watermark | None = None if len(source.replicas) == 0 else current_watermark(source)
         self.binding: object = None
         self.rollback_only = False
         self.closed = False
@@ -103,6 +121,10 @@ class Scope:
         """This scope, if ``owner`` is its database."""
         return self if self.owner is owner else None
 
+    def watermark_of(self, source: EngineSource) -> Watermark | None:
+        """The account that this scope keeps, if the replicas are those of its database."""
+        return self.watermark if self.source is source else None
+
     @property
     def session(self) -> Session:
         """The synchronous session; made on first use, connected by its first statement."""
@@ -112,7 +134,7 @@ class Scope:
                 writing=self.writing,
                 read_only=self.read_only,
                 **self._session_args,
-                **self._isolated or {"bind": self.source.sync()},
+                **self._isolated or self._bound_to(self.source.sync()),
             )
             self._hand_callbacks_to(self._session)
         return self._session
@@ -126,8 +148,10 @@ class Scope:
                 raise AsyncScopeRequiredError
             isolated = self._isolated
             connection = isolated.pop("bind", None)
+            engine = None if isolated else self.source.asynchronous()
+            options = {} if engine is None else {**self._bound_to(engine.sync_engine), "bind": engine}
             self._async_session = AsyncSession(
-                bind=None if isolated else self.source.asynchronous(),
+                **options,
                 writing=self.writing,
                 read_only=self.read_only,
                 **self._async_session_args,
@@ -137,6 +161,13 @@ class Scope:
                 self._async_session.sync_session.bind = connection
             self._hand_callbacks_to(self._async_session.sync_session)
         return self._async_session
+
+    def _bound_to(self, engine: Engine) -> dict[str, Any]:
+        """How a session works on the primary, and where one that only reads may read."""
+        if self.watermark is None:
+            return {"bind": engine}
+        route = ReadRoute(self.source.replicas, self.watermark, engine) if self.read_only else None
+        return {"bind": engine, "watermark": self.watermark, "route": route}
 
     @property
     def _isolated(self) -> dict[str, Any]:
@@ -167,6 +198,13 @@ class Scope:
         if not self.sessions:
             return None
         return self._async_session is not None and self.active_session is self._async_session.sync_session
+
+    @property
+    def leaves_reads_to_replicas(self) -> bool:
+        """Whether a read that is asked for here may go elsewhere: nothing is under way that it would have to see."""
+        if self.watermark is None or self._isolated:
+            return False
+        return not any(session.in_transaction() or session.has_changes for session in self.sessions)
 
     def on_commit(self, function: Callback) -> None:
         """Call ``function`` once the transaction is committed of the session in use, or of the first one to be used.
@@ -324,6 +362,15 @@ def current_scope(owner: object) -> Scope | None:
         if scope is not None:
             return scope
     return None
+
+
+def current_watermark(source: EngineSource) -> Watermark:
+    """The account that is kept here of what was written; outside of requests and scopes, that of the process."""
+    for frame in reversed(_stack.get()):
+        watermark = frame.watermark_of(source)
+        if watermark is not None:
+            return watermark
+    return source.replicas.watermark
 
 
 def innermost(owners: Iterable[O]) -> O | None:

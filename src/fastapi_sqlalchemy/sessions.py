@@ -20,7 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncSessionTransaction as _AsyncSessionTrans
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 
 from .engines.liveness import was_lost
+from .engines.positions import Watermark
 from .engines.reads import only_reads
+from .engines.replicas import ReadRoute, position_after_commit
 from .engines.sqlite import begin_writing
 from .exceptions import ConcurrentSessionUseError, ReadOnlyError, SessionClosedError
 
@@ -36,12 +38,24 @@ class Session(sqlalchemy.orm.Session):
 
     It refuses work after ``close()`` (`SessionClosedError`) and use by two threads or tasks at one moment
     (`ConcurrentSessionUseError`), and it runs the functions given to ``on_commit()`` after each real commit.
-    ``writing`` says that its transactions are expected to write; ``read_only`` that they must not.
+    ``writing`` says that its transactions are expected to write; ``read_only`` that they must not. ``route`` chooses
+    the server for each transaction of a session that reads; ``watermark`` is told of what the session commits.
     """
 
-    def __init__(self, bind: Any = None, *, writing: bool = False, read_only: bool = False, **options: Any) -> None:
+    def __init__(
+        self,
+        bind: Any = None,
+        *,
+        writing: bool = False,
+        read_only: bool = False,
+        route: ReadRoute | None = None,
+        watermark: Watermark | None = None,
+        **options: Any,
+    ) -> None:
         options.setdefault("close_resets_only", False)
         super().__init__(bind=bind, **options)
+        self.route = route
+        self.watermark = watermark
         self.writing = writing
         self.read_only = read_only
         self.wrote = False
@@ -116,12 +130,37 @@ class Session(sqlalchemy.orm.Session):
                 if self.read_only and getattr(statement, "is_dml", False):
                     raise ReadOnlyError
                 self.wrote = True
-            elif self._transaction is None:
+            elif self._transaction is None and self.route is None:
                 return self._begin_with_read(statement, *args, **options)
+            if self.route is not None:
+                return self._read_by(self.route, statement, *args, **options)
             return super()._execute_internal(statement, *args, **options)
         finally:
             if entered:
                 self._leave()
+
+    def _read_by(self, route: ReadRoute, statement: Any, *args: Any, **options: Any) -> Any:
+        """Run a statement on the server that the route chose; at the primary when that one was a replica and failed."""
+        self._choose_server(route)
+        try:
+            return super()._execute_internal(statement, *args, **options)
+        except Exception as error:
+            primary = route.leaves(error)
+            if primary is None and not (was_lost(error) and only_reads(statement)):
+                raise
+            transaction = self.get_transaction()
+            if transaction is not None:
+                if transaction.origin is not SessionTransactionOrigin.AUTOBEGIN or self.in_nested_transaction():
+                    raise
+                transaction.close(invalidate=True)
+            if primary is not None:
+                self.bind = primary
+        return super()._execute_internal(statement, *args, **options)
+
+    def _choose_server(self, route: ReadRoute) -> None:
+        transaction = self.get_transaction()
+        if transaction is None or not transaction._connections:  # pyright: ignore[reportPrivateUsage]
+            self.bind = route.begin()
 
     def _begin_with_read(self, statement: Any, *args: Any, **options: Any) -> Any:
         """Run the first statement of a transaction, once more on a fresh connection if its own one was lost."""
@@ -138,6 +177,8 @@ class Session(sqlalchemy.orm.Session):
         entered = self._enter()
         try:
             self.wrote = True
+            if self.route is not None:
+                self._choose_server(self.route)
             return super().connection(*args, **options)
         finally:
             if entered:
@@ -243,9 +284,18 @@ def _before_commit(session: Session) -> None:
 def _after_commit(session: Session) -> None:
     if session.in_nested_transaction():
         return
+    if session.watermark is not None and session.wrote:
+        for connection in _connections(session):
+            session.watermark.note_write(position_after_commit(connection, session.watermark.positions))
     session.wrote = False
     session.due.extend(function for _, function in session._callbacks)  # pyright: ignore[reportPrivateUsage]
     session._callbacks.clear()  # pyright: ignore[reportPrivateUsage]
+
+
+def _connections(session: Session) -> Iterable[Connection]:
+    """The connections of the transaction that was committed, not yet back in their pools."""
+    transaction = session.get_transaction()
+    return () if transaction is None else {entry[0] for entry in transaction._connections.values()}  # pyright: ignore[reportPrivateUsage]
 
 
 @event.listens_for(Session, "after_transaction_end")

@@ -50,10 +50,14 @@ class PostgresServer:
         self._binaries = self._reachable(binaries)
         self._process: subprocess.Popen[bytes] | None = None
         data = self.folder / "data"
-        data.mkdir()
+        data.mkdir(mode=0o700)
         self._own(self.folder, data)
-        self._run("initdb", "-D", str(data), "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8")
+        self._fill(data)
         self.start()
+
+    def _fill(self, data: Path) -> None:
+        """Make the files of a new, empty server."""
+        self._run("initdb", "-D", str(data), "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8")
 
     @property
     def pid(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .registry import live_engines as live_engines
+from .replicas import Replicas as Replicas
 from .source import EngineSource as EngineSource
 
-__all__ = ["EngineSource", "live_engines"]
+__all__ = ["EngineSource", "Replicas", "live_engines"]

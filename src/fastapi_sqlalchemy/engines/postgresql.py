@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Generator
 from typing import Any
 from uuid import uuid4
 
@@ -47,15 +48,15 @@ def _unique_statement_name() -> str:
     return f"__asyncpg_{uuid4()}__"
 
 
-def hold_deadlines(engine: Engine, statement_timeout: float | None) -> None:
+def hold_deadlines(engine: Engine, statement_timeout: float | None, connect_timeout: float | None) -> None:
     """Bound every wait for the server, so that a frozen one costs a connection and not a thread."""
-    if statement_timeout is None:
-        return
-    if engine.dialect.driver == "asyncpg":
+    if engine.dialect.driver == "asyncpg" and statement_timeout is not None:
         event.listen(engine, "handle_error", _drop_expired)
     if engine.dialect.driver != "psycopg":
         return
-    sync_class, async_class = _bounded_classes(statement_timeout + GRACE)
+    sync_class, async_class = _bounded_classes(
+        None if statement_timeout is None else statement_timeout + GRACE, connect_timeout
+    )
 
     @event.listens_for(engine, "do_connect")
     def _open(_dialect: Any, _record: Any, cargs: list[Any], cparams: dict[str, Any]) -> Any:
@@ -74,7 +75,8 @@ def _drop_expired(context: ExceptionContext) -> None:
         context.invalidate_pool_on_disconnect = False
 
 
-def _bounded_classes(bound: float) -> tuple[Any, Any]:
+def _bounded_classes(statement_bound: float | None, connect_bound: float | None) -> tuple[Any, Any]:
+    """Connections whose waits end: ``bound`` seconds for an answer, changeable for the next statement."""
     import psycopg
     from psycopg import errors
 
@@ -82,20 +84,46 @@ def _bounded_classes(bound: float) -> tuple[Any, Any]:
 
     def expired(connection: Any) -> Exception:
         connection.pgconn.finish()
-        return errors.ConnectionTimeout(f"the server did not answer within {bound:g} seconds")
+        return errors.ConnectionTimeout(f"the server did not answer within {connection.bound:g} seconds")
+
+    def connecting(generator: Any) -> Generator[Any, Any, Any]:
+        """Hold the bound of a connect, which libpq rounds up to two seconds; psycopg looks in every 0.1 seconds."""
+        give_up = math.inf if connect_bound is None else time.monotonic() + connect_bound
+        ready: Any = None
+        while True:
+            try:
+                waits_for = generator.send(ready)
+            except StopIteration as end:
+                return end.value
+            ready = yield waits_for
+            if time.monotonic() > give_up:
+                generator.close()
+                raise errors.ConnectionTimeout(f"the server did not accept the connection within {connect_bound:g} s")
 
     class BoundedConnection(psycopg.Connection[Any]):
+        bound = statement_bound
+
+        @classmethod
+        def _connect_gen(cls, *args: Any, **options: Any) -> Any:
+            return connecting(super()._connect_gen(*args, **options))
+
         def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
             if timeout is not None:
                 return super().wait(gen, interval, timeout)
             try:
-                return super().wait(gen, interval, bound)
+                return super().wait(gen, interval, self.bound)
             except wait_timeout:
                 raise expired(self) from None
 
     class BoundedAsyncConnection(psycopg.AsyncConnection[Any]):
+        bound = statement_bound
+
+        @classmethod
+        def _connect_gen(cls, *args: Any, **options: Any) -> Any:
+            return connecting(super()._connect_gen(*args, **options))
+
         async def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-            waiting: Awaitable[Any] = super().wait(gen, interval, bound if timeout is None else timeout)
+            waiting: Awaitable[Any] = super().wait(gen, interval, self.bound if timeout is None else timeout)
             if timeout is not None:
                 return await waiting
             try:

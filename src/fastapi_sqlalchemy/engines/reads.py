@@ -8,7 +8,7 @@ function that may have an effect, a text, a server-side cursor, a savepoint, a w
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, event
@@ -17,7 +17,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import ColumnClause, TextClause
 from sqlalchemy.sql.functions import FunctionElement
 
-__all__ = ["begin_late", "only_reads"]
+__all__ = ["begin_late", "end_transaction_mode", "only_reads"]
 
 _KEY = "fastapi_sqlalchemy.begin_late"
 _PURE = frozenset({"avg", "coalesce", "count", "length", "lower", "max", "min", "nullif", "sum", "upper"})
@@ -87,6 +87,20 @@ def begin_late(engine: Engine) -> None:
             known = plain[compiled] = _is_plain(context, compiled)
         if not known:
             _begin_now(connection)
+
+
+def end_transaction_mode(info: Mapping[str, Any], dbapi_connection: Any) -> bool:
+    """Put an idle pooled connection in autocommit, where each SELECT is a transaction of its own.
+
+    False where the connection begins its transactions at once: plain reads stand in one there.
+    """
+    state: _State | None = info.get(_KEY)
+    if state is None:
+        return False
+    if state.begun:
+        dbapi_connection.autocommit = True
+        state.begun = False
+    return True
 
 
 def _begin_now(connection: Connection) -> None:

@@ -24,6 +24,7 @@ from . import mysql, postgresql
 from .liveness import drop_after_failed_rollback, watch_idle_connections
 from .reads import begin_late
 from .registry import register, register_source
+from .replicas import Replicas
 from .sqlite import MemoryFile, configure_sqlite, is_memory_url
 
 __all__ = ["EngineSource"]
@@ -50,6 +51,7 @@ class EngineSource:
         self._loopless: AsyncEngine | None = None
         self._memory: MemoryFile | None = None
         self.isolation: Connection | None = None
+        self.replicas = Replicas(config, EngineSource)
         register_source(self)
 
     def __repr__(self) -> str:
@@ -132,12 +134,16 @@ class EngineSource:
         with self._lock:
             if self._sync is not None:
                 self._sync.dispose()
+        for server in self.replicas.servers:
+            server.source.dispose()
 
     async def adispose(self) -> None:
         """Close the idle connections of both engines of this event loop."""
         engine = self._async.pop(asyncio.get_running_loop(), None)
         if engine is not None:
             await engine.dispose()
+        for server in self.replicas.servers:
+            await server.source.adispose()
         self.dispose()
 
     async def release(self) -> None:
@@ -239,7 +245,7 @@ class EngineSource:
                 self._memory = MemoryFile()
             configure_sqlite(engine, config.sqlite, config.statement_timeout, self._memory)
         elif backend == "postgresql":
-            postgresql.hold_deadlines(engine, config.statement_timeout)
+            postgresql.hold_deadlines(engine, config.statement_timeout, config.connect_timeout)
             begin_late(engine)
             watch_idle_connections(engine)
         elif backend in ("mysql", "mariadb"):

@@ -15,7 +15,10 @@ from starlette.types import Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from ..database import SQLAlchemy
+from ..engines import EngineSource
+from ..engines.positions import Watermark
 from ..scope import Frame, Scope
+from .position import response_headers, watermark_for
 from .problems import DatabaseErrorHandler, handle_database_errors
 from .requests import expects_writes
 
@@ -43,6 +46,7 @@ class Exchange:
     _closed = False
     _failure: Exception | None = None
     _cors: Sequence[tuple[bytes, bytes]] = ()
+    _watermarks: Mapping[EngineSource, Watermark] = {}
 
     def __init__(
         self, databases: Databases, outer: Frame | None, asgi_scope: ASGIScope, receive: Receive, send: Send
@@ -72,11 +76,21 @@ class Exchange:
             handle_database_errors(self._asgi_scope, cast(SQLAlchemy, owner).metadata)
         return scope
 
+    def watermark_of(self, source: EngineSource) -> Watermark | None:
+        """What the request has to see of a database with replicas: what its token says, and what it has written."""
+        found = self._watermarks.get(source)
+        if found is None and self._outer is not None:
+            found = self._outer.watermark_of(source)
+        elif found is None and self._asgi_scope is not None and len(source.replicas) > 0:
+            found = watermark_for(source, self._asgi_scope)
+            self._watermarks = {**self._watermarks, source: found}
+        return found
+
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on; before the first one of a response, end the transactions."""
         kind = message["type"]
         if kind == "http.response.start":
-            if self.scopes and not self._started:
+            if (self.scopes or self._watermarks) and not self._started:
                 return self._start_response(message)
             self._started = True
         elif kind in _BODIES:
@@ -138,6 +152,11 @@ class Exchange:
             self._cors = [header for header in message.get("headers", ()) if _is_cors(header[0])]
             raise _Replaced from error
         self._started = True
+        if self._watermarks:
+            secure = self._asgi_scope.get("scheme") == "https"
+            headers = response_headers(self._watermarks, secure=secure)
+            if headers:
+                message = {**message, "headers": [*message.get("headers", ()), *headers]}
         await self._send(message)
 
     async def _before_response(self, message: Message) -> None:

@@ -1,0 +1,58 @@
+"""A circuit breaker: a server that failed is left alone for a while, longer each time."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+
+__all__ = ["CircuitBreaker"]
+
+
+class CircuitBreaker:
+    """Counts failures in a row; after each the server is left out for a time that doubles.
+
+    Parameters: ``first`` and ``longest`` time to leave it out, in seconds.
+    """
+
+    def __init__(self, first: float = 1.0, longest: float = 30.0) -> None:
+        self._first = first
+        self._longest = longest
+        self._lock = threading.Lock()
+        self._open_until = 0.0
+        self.failures = 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the last attempt succeeded."""
+        return self.failures == 0
+
+    @property
+    def retry_in(self) -> float:
+        """Seconds until the next attempt is due."""
+        return max(0.0, self._open_until - time.monotonic())
+
+    def allows(self) -> bool:
+        """Whether the server may be tried now; where it had failed, this caller makes the one attempt that is due."""
+        if self.failures == 0:
+            return True
+        now = time.monotonic()
+        with self._lock:
+            if now < self._open_until:
+                return False
+            self._open_until = now + self._pause()
+            return True
+
+    def succeeded(self) -> None:
+        """The server answered."""
+        self.failures = 0
+
+    def failed(self) -> None:
+        """The server did not answer, or not in time."""
+        with self._lock:
+            self.failures += 1
+            self._open_until = time.monotonic() + self._pause()
+
+    def _pause(self) -> float:
+        doubled = self._first * 2.0 ** min(self.failures - 1, 16)
+        return min(self._longest, doubled) * random.uniform(0.9, 1.1)  # noqa: S311  # no secret

@@ -1,0 +1,289 @@
+"""Reads on replicas: they go there, they see what was written before, and a replica that fails is not noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from fastapi_sqlalchemy import ConfigurationError, DBSessionMiddleware, Replica, SQLAlchemy
+from fastapi_sqlalchemy.exceptions import ReadOnlyError
+from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.support.doors import make_database
+
+from .replication import Primary, Standby
+
+pytestmark = pytest.mark.xdist_group("replication")
+
+DRIVERS = ("sync", "psycopg", "asyncpg")
+FILL = "INSERT INTO filler SELECT md5(n::text) FROM generate_series(1, 1000) AS n"
+
+
+@pytest.fixture(scope="module")
+def primary() -> Iterator[Primary]:
+    server = Primary()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def standby(primary: Primary) -> Iterator[Standby]:
+    server = Standby(primary)
+    yield server
+    server.remove()
+
+
+class Bench:
+    """One database with its replica, asked by one kind of session."""
+
+    def __init__(self, primary: Primary, replicas: list[Any], driver: str, **options: Any) -> None:
+        scheme = "postgresql" if driver == "sync" else f"postgresql+{driver}"
+        self.driver = driver
+        self.db, self.Item = make_database(primary.url.replace("postgresql", scheme, 1), replicas=replicas, **options)
+
+    def run(self, *works: Callable[[], Coroutine[Any, Any, Any]]) -> list[Any]:
+        async def main() -> list[Any]:
+            try:
+                return [await work() for work in works]
+            finally:
+                await self.db.adispose()
+
+        return asyncio.run(main())
+
+    async def port(self) -> int:
+        """The port of the server that a read-only scope reads from."""
+        return int(await self.read(sa.select(sa.func.inet_server_port())))
+
+    async def names(self) -> list[str]:
+        return list(await self.read(sa.select(self.Item.name).order_by(self.Item.name), many=True))
+
+    async def read(self, statement: Any, *, many: bool = False) -> Any:
+        if self.driver == "sync":
+            return await asyncio.to_thread(self._read, statement, many)
+        async with self.db.read_only():
+            found = await self.db.async_session.scalars(statement)
+            return found.all() if many else found.one()
+
+    def _read(self, statement: Any, many: bool) -> Any:
+        with self.db.read_only():
+            found = self.db.session.scalars(statement)
+            return found.all() if many else found.one()
+
+    async def write(self, name: str) -> None:
+        if self.driver == "sync":
+            await asyncio.to_thread(self._write, name)
+            return
+        async with self.db.transaction() as session:
+            session.add(self.Item(name=name))
+
+    def _write(self, name: str) -> None:
+        with self.db.transaction() as session:
+            session.add(self.Item(name=name))
+
+
+@pytest.fixture(params=DRIVERS)
+def bench(request: pytest.FixtureRequest, primary: Primary, standby: Standby) -> Iterator[Bench]:
+    bench = Bench(primary, [standby.url], request.param)
+    bench.db.drop_all(confirmed=True)
+    bench.db.create_all()
+    standby.catch_up()
+    yield bench
+    standby.resume()
+    bench.db.dispose()
+
+
+def test_a_read_only_scope_reads_on_the_replica_and_every_other_one_on_the_primary(
+    bench: Bench, primary: Primary, standby: Standby
+) -> None:
+    async def elsewhere() -> int:
+        async with bench.db():
+            if bench.driver == "sync":
+                return int(bench.db.session.scalar(sa.select(sa.func.inet_server_port())) or 0)
+            return int(await bench.db.async_session.scalar(sa.select(sa.func.inet_server_port())) or 0)
+
+    assert bench.run(bench.port, elsewhere) == [standby.port, primary.port]
+    (status,) = bench.db.replicas.status()
+    assert (status.state, status.reads, status.failures, bench.db.replicas.fallbacks) == ("ok", 1, 0, 0)
+    assert status.position is not None
+
+
+def test_a_read_only_scope_is_a_decorator_too(bench: Bench, standby: Standby) -> None:
+    @bench.db.read_only()
+    def plain() -> int:
+        return int(bench.db.session.scalar(sa.select(sa.func.inet_server_port())) or 0)
+
+    @bench.db.read_only()
+    async def asynchronous() -> int:
+        return int(await bench.db.async_session.scalar(sa.select(sa.func.inet_server_port())) or 0)
+
+    assert plain() == standby.port
+    assert plain() == standby.port
+    assert bench.run(asynchronous) == [standby.port]
+
+
+def test_r23_what_was_written_is_read_whether_the_replica_has_it_or_not(
+    bench: Bench, standby: Standby, primary: Primary, size: Callable[[int, int], int], figure: Any
+) -> None:
+    n, misses = size(20, 400), 0
+
+    async def write_and_read() -> None:
+        nonlocal misses
+        for number in range(n):
+            await bench.write(f"{number:05}")
+            misses += f"{number:05}" not in await bench.names()
+
+    standby.pause()
+    bench.run(write_and_read, bench.port)
+    behind = bench.db.replicas.fallbacks
+    standby.resume()
+    assert bench.run(bench.port) == [standby.port]
+    figure("R23", variant=f"{bench.driver} paused", n=n, failures=misses, at_the_primary=behind)
+    assert (misses, behind) == (0, n + 1)
+
+
+def test_without_a_write_a_paused_replica_serves_within_its_lag_limit(bench: Bench, standby: Standby) -> None:
+    assert bench.run(bench.names) == [[]]
+    standby.pause()
+    with bench.db.engine.begin() as connection:
+        connection.execute(sa.insert(bench.Item).values(name="elsewhere"))
+    assert bench.run(bench.names) == [[]]
+    standby.resume()
+    assert bench.run(bench.names) == [["elsewhere"]]
+
+
+@pytest.mark.parametrize("how", ["dead", "frozen"])
+def test_r23_reads_fall_back_within_a_second_and_return(
+    how: str, primary: Primary, standby: Standby, bench: Bench, figure: Any
+) -> None:
+    answers: list[float] = []
+
+    async def timed() -> int:
+        begun = time.monotonic()
+        port = await bench.port()
+        answers.append(time.monotonic() - begun)
+        return port
+
+    async def scenario() -> None:
+        assert await bench.port() == standby.port
+        if how == "dead":
+            await asyncio.to_thread(standby.stop, immediately=True)
+            try:
+                assert {await timed() for _ in range(20)} == {primary.port}
+            finally:
+                await asyncio.to_thread(standby.start)
+        else:
+            with standby.frozen():
+                bench.db.replicas.servers[0]._checked_at = 0
+                assert {await timed() for _ in range(20)} == {primary.port}
+        (status,) = bench.db.replicas.status()
+        assert (status.state, status.failures) == ("down", 1)
+        assert 0 < status.retry_in < 1.2
+        give_up = time.monotonic() + 20
+        while await bench.port() != standby.port:
+            assert time.monotonic() < give_up, bench.db.replicas.status()
+            await asyncio.sleep(0.02)
+
+    bench.run(scenario)
+    slow = [seconds for seconds in answers if seconds >= 1]
+    figure("R23", variant=f"{bench.driver} {how}", n=len(answers), failures=len(slow), slowest=max(answers))
+    assert slow == []
+
+
+def test_a_replica_beyond_its_lag_limit_is_left_out(primary: Primary, standby: Standby, bench: Bench) -> None:
+    limited = Bench(primary, [Replica(standby.url, max_lag_bytes=1000)], bench.driver)
+    standby.pause()
+    primary.run("CREATE TABLE IF NOT EXISTS filler (x text)", FILL)
+    standby._wait_for(f"SELECT pg_last_wal_receive_lsn() >= '{primary.position()}'")
+    assert limited.run(limited.port) == [primary.port]
+    assert limited.db.replicas.status()[0].state == "lagging"
+    standby.resume()
+    limited.db.replicas.servers[0]._checked_at = 0
+    assert limited.run(limited.port) == [standby.port]
+
+
+def test_weights_share_the_reads_and_the_password_is_in_no_figure(primary: Primary, standby: Standby) -> None:
+    secret = standby.url.replace("postgres@", "postgres:hidden@")
+    bench = Bench(primary, [(secret, 3), Replica(standby.url, weight=1)], "sync")
+
+    async def read() -> None:
+        for _ in range(200):
+            await bench.port()
+
+    bench.run(read)
+    heavy, light = bench.db.replicas.status()
+    assert (heavy.weight, light.weight, heavy.reads + light.reads) == (3, 1, 200)
+    assert heavy.reads > light.reads > 0
+    assert "hidden" not in f"{bench.db.replicas!r}{bench.db.replicas.status()}{bench.db.source.config!r}{bench.db!r}"
+
+
+def test_a_write_in_a_read_only_scope_is_refused_and_reaches_no_server(bench: Bench) -> None:
+    with bench.db.read_only(), pytest.raises(ReadOnlyError):
+        bench.db.session.add(bench.Item(name="no"))
+        bench.db.session.flush()
+    with bench.db.read_only(), pytest.raises(sa.exc.DBAPIError, match="read-only"):
+        bench.db.session.execute(sa.text("INSERT INTO item (name) VALUES ('no')"))
+    assert bench.run(bench.names) == [[]]
+
+
+def test_isolated_reads_stay_on_the_one_connection(bench: Bench) -> None:
+    with bench.db.isolated():
+        bench._write("inside")
+        with bench.db.read_only():
+            assert bench.db.session.scalars(sa.select(bench.Item.name)).all() == ["inside"]
+    assert bench.run(bench.names) == [[]]
+
+
+@pytest.mark.parametrize(
+    "replicas", [["sqlite:///other.db"], [("postgresql://127.0.0.1/app", 0)], "postgresql://127.0.0.1/app"]
+)
+def test_replicas_that_cannot_be_are_refused(replicas: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"[Rr]eplica"):
+        SQLAlchemy("postgresql://127.0.0.1/app", replicas=replicas)
+
+
+# Requests: the token.
+
+
+def _spoiled(token: str) -> list[str]:
+    """The token with one character changed, in its payload and in its signature."""
+    places = (0, token.rindex(".") + 1)
+    return [token[:at] + ("A" if token[at] != "A" else "B") + token[at + 1 :] for at in places]
+
+
+@pytest.fixture
+def app(bench: Bench) -> FastAPI:
+    app = FastAPI()
+    app.add_middleware(DBSessionMiddleware, db=bench.db)
+    use_async = None if bench.driver != "sync" else False
+    app.include_router(CRUDRouter(bench.Item, db=bench.db, use_async=use_async, prefix="/items"))
+    return app
+
+
+def test_generated_get_routes_read_on_the_replica_and_a_client_reads_its_own_writes(
+    bench: Bench, app: FastAPI, standby: Standby
+) -> None:
+    with TestClient(app) as client:
+        assert client.get("/items").json() == []
+        assert bench.db.replicas.status()[0].reads >= 1
+        standby.pause()
+        answer = client.post("/items", json={"name": "mine"})
+        token = answer.headers["X-DB-Position"]
+        cookie = answer.headers["set-cookie"]
+        assert cookie.startswith(f"db_position={token};")
+        assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= {part.strip() for part in cookie.split(";")}
+        path = answer.headers["Location"]
+        assert client.get(path).status_code == 200
+        assert [item["name"] for item in client.get("/items").json()] == ["mine"]
+        client.cookies.clear()
+        assert client.get(path).status_code == 404  # a stranger, who reads on the replica
+        assert client.get(path, headers={"X-DB-Position": token}).status_code == 200
+        for forged in (*_spoiled(token), "x", "é" * 900, "..", "a.b.c"):
+            assert client.get(path, headers={"X-DB-Position": forged.encode()}).status_code == 404
+        standby.resume()
+        assert client.get(path).status_code == 200
