@@ -34,7 +34,7 @@ from .models.base import ModelBase, declarative_base_for
 from .scope import Scope, current_scope
 from .sessions import AsyncSession, Callback, Session, run_async_callbacks
 from .tables import create_tables, drop_tables
-from .transactions import Transaction, joined
+from .transactions import Transaction, Unit, is_conflict, joined, pause
 
 __all__ = ["Binding", "SQLAlchemy", "db"]
 
@@ -336,13 +336,35 @@ class SQLAlchemy:
         """Mark the current scope for rollback: whatever its end, nothing of it is committed."""
         self.scope.abort()
 
-    async def run(self, work: Callable[[Session], T], *, read_only: bool = False, use_async: bool | None = None) -> T:
+    async def run(
+        self,
+        work: Callable[[Session], T],
+        *,
+        read_only: bool = False,
+        use_async: bool | None = None,
+        retries: int = 0,
+    ) -> T:
         """Call ``work(session)`` once, off the event loop, and commit when it returns.
 
         ``use_async`` runs it on the async engine in one greenlet, otherwise it runs in a worker thread; by default the
         faster of the two for the database. In an open scope it works on the session that is in use there; in a
         ``commit_on_exit`` scope or a ``db.transaction()`` it flushes, and the scope commits. An exception rolls back.
+        ``retries`` is how often it is called again after a deadlock or a serialization failure, where nothing else was
+        written in the transaction.
         """
+        for attempt in range(retries):
+            attempted: list[Unit] = []
+            try:
+                return await self._run_once(work, read_only, use_async, attempted)
+            except Exception as error:
+                if not is_conflict(error) or not all(unit.repeatable for unit in attempted):
+                    raise
+            await anyio.sleep(pause(attempt))
+        return await self._run_once(work, read_only, use_async, None)
+
+    async def _run_once(
+        self, work: Callable[[Session], T], read_only: bool, use_async: bool | None, attempted: list[Unit] | None
+    ) -> T:
         outer = current_scope(self)
         if outer is not None and (outer.closed or (read_only and outer.leaves_reads_to_replicas)):
             outer = None
@@ -358,10 +380,10 @@ class SQLAlchemy:
             return await _run_alone(scope, work, use_async)
         if use_async:
             session = outer.async_session
-            result = await session.run_sync(functools.partial(_join, outer, work))
+            result = await session.run_sync(functools.partial(_join, outer, work, attempted))
             await run_async_callbacks(session.sync_session)
             return result
-        joined_result = await anyio.to_thread.run_sync(_join, outer, work, outer.session)
+        joined_result = await anyio.to_thread.run_sync(_join, outer, work, attempted, outer.session)
         await run_async_callbacks(outer.session)
         return joined_result
 
@@ -536,8 +558,13 @@ def _perform(scope: Scope, work: Callable[[Session], T], session: sqlalchemy.orm
     return scope.perform(work, cast(Session, session))
 
 
-def _join(scope: Scope, work: Callable[[Session], T], session: sqlalchemy.orm.Session) -> T:
-    with joined(cast(Session, session), scope):
+def _join(
+    scope: Scope, work: Callable[[Session], T], attempted: list[Unit] | None, session: sqlalchemy.orm.Session
+) -> T:
+    """Work in a transaction or savepoint of the scope, and note it in ``attempted`` where it may be repeated."""
+    with joined(cast(Session, session), scope, retrying=attempted is not None) as unit:
+        if attempted is not None:
+            attempted.append(unit)
         return work(cast(Session, session))
 
 

@@ -22,7 +22,7 @@ from .exceptions import TransactionUsageError
 from .scope import Scope, current_scope, uninterrupted
 from .sessions import AsyncSession, Session, run_async_callbacks
 
-__all__ = ["Transaction", "is_conflict", "joined"]
+__all__ = ["Transaction", "Unit", "is_conflict", "joined", "pause"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -53,7 +53,7 @@ def is_conflict(error: BaseException) -> bool:
 
 
 @dataclass
-class _Unit:
+class Unit:
     """One run of a transaction block on one session."""
 
     session: Session
@@ -61,8 +61,13 @@ class _Unit:
     savepoint: SessionTransaction | None
     commits: bool
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether nothing but this block has written in the transaction that is rolled back when it fails."""
+        return self.savepoint is None
 
-def _begin(session: Session, scope: Scope, *, retrying: bool) -> _Unit:
+
+def _begin(session: Session, scope: Scope, *, retrying: bool) -> Unit:
     session.writing = True
     current = session.get_transaction()
     explicit = current is not None and (
@@ -70,12 +75,12 @@ def _begin(session: Session, scope: Scope, *, retrying: bool) -> _Unit:
     )
     commits = not scope.in_unit and not explicit
     needs_savepoint = session.has_changes if commits else not (retrying and not session.has_changes)
-    unit = _Unit(session, scope, session.begin_nested() if needs_savepoint else None, commits)
+    unit = Unit(session, scope, session.begin_nested() if needs_savepoint else None, commits)
     scope.transactions += 1
     return unit
 
 
-def _finish(session: Session, unit: _Unit, *, clean: bool) -> None:
+def _finish(session: Session, unit: Unit, *, clean: bool) -> None:
     unit.scope.transactions -= 1
     if not clean or unit.scope.rollback_only:
         _undo(session, unit.savepoint)
@@ -114,11 +119,14 @@ def _undo(session: Session, savepoint: SessionTransaction | None) -> None:
 
 
 @contextmanager
-def joined(session: Session, scope: Scope) -> Generator[None]:
-    """A transaction, or a savepoint inside of one, on a session of a scope that is open."""
-    unit = _begin(session, scope, retrying=False)
+def joined(session: Session, scope: Scope, *, retrying: bool = False) -> Generator[Unit]:
+    """A transaction, or a savepoint inside of one, on a session of a scope that is open.
+
+    ``retrying`` leaves the savepoint out where the session has written nothing yet, so that the unit is repeatable.
+    """
+    unit = _begin(session, scope, retrying=retrying)
     try:
-        yield
+        yield unit
     except BaseException:
         _finish(session, unit, clean=False)
         raise
@@ -194,7 +202,7 @@ class Transaction:
                                 raise
                         else:
                             return result
-                    await asyncio.sleep(_pause(attempt))
+                    await asyncio.sleep(pause(attempt))
                 raise AssertionError("unreachable")
 
             return cast(F, run_async)
@@ -218,7 +226,7 @@ class Transaction:
                             raise
                     else:
                         return result
-                time.sleep(_pause(attempt))
+                time.sleep(pause(attempt))
             raise AssertionError("unreachable")
 
         return cast(F, run_sync)
@@ -241,12 +249,12 @@ class _Run:
         self._owner = owner
         self._open_scope = open_scope
         self._own: Scope | None = None
-        self._unit: _Unit | None = None
+        self._unit: Unit | None = None
 
     @property
     def repeatable(self) -> bool:
         """Whether nothing but this block has written in the transaction that was rolled back."""
-        return self._unit is None or self._unit.savepoint is None
+        return self._unit is None or self._unit.repeatable
 
     def enter(self, *, retrying: bool) -> Session:
         scope = current_scope(self._owner)
@@ -304,5 +312,6 @@ def _is_failure(result: object) -> bool:
     return isinstance(result, Response) and result.status_code >= 400
 
 
-def _pause(attempt: int) -> float:
+def pause(attempt: int) -> float:
+    """Return how many seconds to wait before an attempt is repeated: growing, and not the same for two that met."""
     return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**attempt) * random.uniform(0.5, 1.5)  # noqa: S311  # no secret

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy.orm import Mapped, mapped_column
+
+from fastapi_sqlalchemy import SQLAlchemy
+from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.rest.conftest import owned_notes
 
 MINE = {"x-user": "1"}
 THEIRS = {"x-user": "2"}
@@ -123,3 +133,51 @@ def test_nobody_gets_nothing(notes: Any, method: str, path: str) -> None:
     assert response.status_code == 401
     assert response.json()["code"] == "unauthorized"
     assert executed.texts == []
+
+
+@pytest.fixture
+def drawers(database_url: str) -> Iterator[Any]:
+    """Folders with owners, and papers in them that belong to whom the folder does not say."""
+    db = SQLAlchemy(database_url)
+
+    class Folder(db.Base):
+        id: Mapped[int] = mapped_column(primary_key=True)
+        owner_id: Mapped[int]
+
+    class Paper(db.Base):
+        id: Mapped[int] = mapped_column(primary_key=True)
+        code: Mapped[str] = mapped_column(sa.String(10), unique=True)
+        folder_id: Mapped[int | None] = mapped_column(sa.ForeignKey("folder.id"))
+
+    db.create_all()
+    with db(commit_on_exit=True):
+        db.session.add_all([Folder(id=1, owner_id=1), Folder(id=2, owner_id=2)])
+    app = FastAPI()
+    app.include_router(CRUDRouter(Folder, db=db, prefix="/folders", scope_query=owned_notes(Folder)))
+    app.include_router(CRUDRouter(Paper, db=db, prefix="/papers", bulk=True))
+    with TestClient(app) as client:
+        yield client
+        assert client.portal is not None
+        client.portal.call(db.adispose)
+    db.dispose()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/papers", {"code": "b", "folder_id": 2}),
+        ("POST", "/papers", [{"code": "b", "folder_id": 1}, {"code": "c", "folder_id": 2}]),
+        ("PATCH", "/papers/1", {"folder_id": 2}),
+        ("PUT", "/papers/1", {"code": "a", "folder_id": 2}),
+        ("POST", "/papers/-/upsert?on_conflict=code", {"code": "a", "folder_id": 2}),
+        ("PATCH", "/papers?code=a", {"folder_id": 2}),
+    ],
+)
+def test_a_foreign_key_to_another_owners_row_is_one_to_no_row(drawers: Any, method: str, path: str, body: Any) -> None:
+    mine = drawers.post("/papers", headers=MINE, json={"code": "a", "folder_id": 1})
+    assert mine.status_code == 201, mine.text
+    theirs = drawers.request(method, path, headers=MINE, json=body)
+    absent = drawers.request(method, path, headers=MINE, json=json.loads(json.dumps(body).replace("2", "99")))
+    assert theirs.status_code == absent.status_code == 409
+    assert theirs.json()["code"] == absent.json()["code"] == "foreign_key_violation"
+    assert drawers.get("/papers").json() == [{**mine.json(), "folder_id": 1}]

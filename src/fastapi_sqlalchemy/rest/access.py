@@ -11,6 +11,7 @@ from fastapi.dependencies.utils import get_dependant, solve_dependencies
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 
+from .operations.references import Reference, references_to
 from .ownership import Ownership, as_criteria
 from .resource import Resource, entity_of
 
@@ -24,12 +25,18 @@ class Access:
 
     def __init__(self) -> None:
         self._rules: dict[Any, list[tuple[ScopeQuery, Dependant]]] = {}
+        self._owned: dict[Any, Resource] = {}
 
     def add(self, resource: Resource, scope_query: ScopeQuery) -> None:
         """Note a rule; it also holds where the resource is reached through a relation."""
+        self._owned[resource.table] = resource
         rules = self._rules.setdefault(entity_of(resource), [])
         if all(known is not scope_query for known, _ in rules):
             rules.append((scope_query, get_dependant(path="", call=scope_query)))
+
+    def references(self, resource: Resource) -> tuple[Reference, ...]:
+        """Return the foreign keys of a resource that point at rows with owners."""
+        return references_to(resource, self._owned) if self._owned else ()
 
     async def ownership(
         self, request: Request, resource: Resource, scope: Any, reached: Iterable[Resource] = ()

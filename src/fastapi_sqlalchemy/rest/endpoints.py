@@ -21,6 +21,7 @@ from .keys import KeyNotFoundError, MalformedKeyError, decode_key, encode_key
 from .operations import read, write
 from .operations.rows import Row, Shape, Target, UnreadableRowError
 from .operations.upsert import conflict_targets, upsert
+from .parameters import query_pairs
 from .paths import Schemas
 from .presentation import Presentation
 from .resource import Resource
@@ -34,6 +35,8 @@ __all__ = ["Endpoints"]
 
 T = TypeVar("T")
 JSON = "application/json"
+RETRIES = 3
+"""How often a change is tried again after a deadlock or a serialization failure."""
 
 
 class Endpoints:
@@ -51,7 +54,7 @@ class Endpoints:
     async def read(self, request: Request, scope: Any) -> Response:
         """One row."""
         key = self._key(request)
-        selection = Selection.of(self.resource, request.query_params.multi_items(), self.settings.query)
+        selection = Selection.of(self.resource, query_pairs(request), self.settings.query)
         target = await self.target(request, scope, selection.targets())
         if selection.is_whole and "after_read" not in self.settings.hooks:
             row = await self.run(lambda session: read.read_row(session, target, key), read_only=True)
@@ -69,7 +72,7 @@ class Endpoints:
 
     async def create(self, request: Request, scope: Any) -> Response:
         """One row, or many in one transaction."""
-        target = await self.target(request, scope)
+        target = await self.changed(request, scope)
         body = self.body("Create", preset=target.ownership.presets())
         rows, many = await body.many(crud(request), self.resource)
         created = await self.run(lambda session: write.create(session, target, rows))
@@ -103,7 +106,7 @@ class Endpoints:
     async def upsert(self, request: Request, scope: Any) -> Response:
         """Insert or update, one row or many."""
         conflict = self._conflict(request)
-        target = await self.target(request, scope)
+        target = await self.changed(request, scope)
         body = self.body("Upsert", preset=target.ownership.presets(), extra=conflict)
         rows, many = await body.many(crud(request), self.resource)
         found = await self.change(target, lambda session: upsert(session, target, rows, conflict))
@@ -113,8 +116,10 @@ class Endpoints:
         return Response(content, headers={} if many else self._entity_headers(found[0]), media_type=JSON)
 
     async def run(self, work: Callable[[Session], T], *, read_only: bool = False) -> T:
-        """Do database work in one hop."""
-        return await self.settings.db.run(work, read_only=read_only, use_async=self.settings.use_async)
+        """Do database work in one hop; a change that collides with another transaction is tried again."""
+        return await self.settings.db.run(
+            work, read_only=read_only, use_async=self.settings.use_async, retries=0 if read_only else RETRIES
+        )
 
     async def change(self, target: Target, work: Callable[[Session], T]) -> T:
         """Do work that changes rows; when a stored value cannot be read back, once more without RETURNING."""
@@ -129,6 +134,13 @@ class Endpoints:
         ownership = await self.access.ownership(request, self.resource, scope, reached)
         hooks = self.settings.hooks
         return Target(self.resource, ownership, hooks, asyncio.get_running_loop() if hooks else None)
+
+    async def changed(self, request: Request, scope: Any, reached: Iterable[Resource] = ()) -> Target:
+        """Return what a change works on; its foreign keys may point at what the caller sees only."""
+        references = self.access.references(self.resource)
+        target = await self.target(request, scope, [*reached, *(item.target for item in references)])
+        target.references = references
+        return target
 
     def body(
         self, kind: Literal["Create", "Update", "Replace", "Upsert"], preset: Any = (), extra: Sequence[str] = ()
@@ -149,7 +161,7 @@ class Endpoints:
     ) -> Response:
         key = self._key(request)
         if_match = self._if_match(request)
-        target = await self.target(request, scope)
+        target = await self.changed(request, scope)
         values = await self.body(kind, preset=target.ownership.presets()).one(crud(request), self.resource)
         row = await self.change(target, lambda session: work(session, target, key, values, if_match))
         if minimal(request):
@@ -190,10 +202,11 @@ class Endpoints:
 
     def _conflict(self, request: Request) -> tuple[str, ...]:
         allowed = conflict_targets(self.resource)
-        for name in request.query_params:
+        pairs = query_pairs(request)
+        for name, _ in pairs:
             if name != "on_conflict":
                 raise invalid_parameter(name, f"There is no parameter {name}; there is: on_conflict.")
-        given = request.query_params.getlist("on_conflict")
+        given = [value for _, value in pairs]
         if not given and len(allowed) == 1:
             return allowed[0]
         names = [name for item in given for name in item.split(",")]

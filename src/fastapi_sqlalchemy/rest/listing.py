@@ -17,7 +17,9 @@ from .operations.export import Chunk, Position, read_chunk
 from .operations.rows import Row, Target, dialect_of
 from .ownership import Ownership
 from .pagination import Page, make_page
+from .parameters import query_pairs
 from .query import ListQuery, Ordering, Plans, QueryError, compile_filters
+from .route import path_of
 from .selection import Selection, reached_by, read_query
 from .serialize import Serializer, dump_json, dump_lines
 
@@ -39,7 +41,7 @@ class Listing:
 
     async def read_page(self, request: Request, scope: Any) -> Response:
         """A page of rows, or all of them as a stream."""
-        pairs = request.query_params.multi_items()
+        pairs = query_pairs(request)
         query = read_query(self.resource, pairs, self.settings.query)
         selection = Selection(self.resource, query.fields, query.include)
         kind = media_type(request.headers.get("accept"))
@@ -158,7 +160,7 @@ class Listing:
             ordering,
             rows,
             places=places,
-            path=request.url.path,
+            path=path_of(request),
             params=request.query_params.multi_items(),
             total=total,
             cursor_key=self.settings.query.cursor_key,

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import Scope
 
-from ..web.problems import Problem, ProblemError, ProblemResponse, http_problem, problem_for
+from ..web.problems import Problem, ProblemError, ProblemResponse, answer_to, http_problem
 from ..web.startup import describe_failure
 
 __all__ = ["MAX_BODY", "CRUDRequest", "CRUDRoute", "path_of"]
@@ -91,7 +91,7 @@ class CRUDRoute(APIRoute):
             except Exception as error:
                 if type(error) in getattr(request.app, "exception_handlers", {}):
                     raise
-                problem = problem_for(error, self.metadata)
+                problem = answer_to(request, error, self.metadata)
                 if problem is None and isinstance(error, sa_exc.DBAPIError):
                     logger.error("%s: answered with 500: %s", self.path, describe_failure(error))
                     return ProblemResponse(_refused())

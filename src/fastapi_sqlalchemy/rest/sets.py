@@ -16,6 +16,7 @@ from .fields import Field
 from .operations.aggregate import FUNCTIONS, Aggregate, aggregate, can_aggregate
 from .operations.bulk import bulk_delete, bulk_update
 from .operations.rows import Target, dialect_of
+from .parameters import query_pairs
 from .query import ListQuery, compile_filters
 from .selection import reached_by, read_query
 from .serialize import dump_json
@@ -53,7 +54,7 @@ class SetEndpoints:
 
     async def aggregate(self, request: Request, scope: Any) -> Response:
         """Figures of groups."""
-        pairs = request.query_params.multi_items()
+        pairs = query_pairs(request)
         own = (*_GROUPS, *FUNCTIONS)
         groups, figures, limit = self._figures([(name, value) for name, value in pairs if name in own])
         rest = [(name, value) for name, value in pairs if name not in own]
@@ -66,12 +67,12 @@ class SetEndpoints:
         return Response(dump_json(await self.endpoints.run(work, read_only=True)), media_type=JSON)
 
     async def _filtered(self, request: Request, scope: Any) -> tuple[ListQuery, Target]:
-        pairs = request.query_params.multi_items()
+        pairs = query_pairs(request)
         query = read_query(self.resource, pairs, self.settings.query, reserved=_FILTERS)
         if not query.is_filtered:
             detail = "A change of many rows needs a filter, such as ?status=draft."
             raise ProblemError(Problem(status=422, code="validation_error", detail=detail))
-        return query, await self.endpoints.target(request, scope, reached_by(query.filters))
+        return query, await self.endpoints.changed(request, scope, reached_by(query.filters))
 
     async def _affected(self, work: Callable[[Session], int]) -> Response:
         return Response(dump_json({"affected": await self.endpoints.run(work)}), media_type=JSON)

@@ -27,6 +27,7 @@ __all__ = [
     "Problem",
     "ProblemError",
     "ProblemResponse",
+    "answer_to",
     "database_error_handler",
     "handle_database_errors",
     "http_error_handler",
@@ -164,6 +165,16 @@ def problem_for(exc: BaseException, metadata: MetaData | Iterable[MetaData] | No
     return problem
 
 
+def answer_to(
+    request: Request, exc: BaseException, metadata: MetaData | Iterable[MetaData] | None = None
+) -> Problem | None:
+    """Return what `problem_for` does; a stale row is a 412 where the request has If-Match (RFC 9110, 13.1.1)."""
+    problem = problem_for(exc, metadata)
+    if problem is not None and isinstance(exc, StaleDataError) and "if-match" in request.headers:
+        return Problem(status=412, code="precondition_failed", detail=problem.detail)
+    return problem
+
+
 def http_problem(exc: HTTPException | RequestValidationError) -> Problem:
     """Return the problem for an HTTPException or for a request that failed validation.
 
@@ -197,11 +208,9 @@ class DatabaseErrorHandler:
     async def __call__(self, request: Request, exc: Exception) -> Response:
         if request.scope["type"] != "http":
             raise exc
-        problem = problem_for(exc, self.metadata)
+        problem = answer_to(request, exc, self.metadata)
         if problem is None:
             raise exc
-        if isinstance(exc, StaleDataError) and "if-match" in request.headers:
-            problem = Problem(status=412, code="precondition_failed", detail=problem.detail)
         return ProblemResponse(problem)
 
 

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ...web.problems import Problem, ProblemError
+from .references import check_references
 from .rows import Target, dialect_of
 from .write import Values, affected, columns_of, delete, needs_unit_of_work, now, prepare_session, update
 
@@ -28,6 +29,7 @@ def bulk_update(session: Session, target: Target, criteria: Criteria, values: Va
         if name in values:
             detail = f"The field {name} says whose row it is and cannot be changed."
             raise ProblemError(Problem(status=422, code="validation_error", detail=detail, fields=[name]))
+    check_references(session, target, [values])
     if needs_unit_of_work(session, target, "update", [values]):
         keys = _keys(session, target, criteria, max_affected)
         for key in keys:

@@ -43,7 +43,8 @@ class UnreadableRowError(Exception):
 class Target:
     """What an operation works on: a resource, as its caller may see it.
 
-    ``cautious`` changes rows without RETURNING: some stored value cannot be read as its column's type.
+    ``cautious`` changes rows without RETURNING: some stored value cannot be read as its column's type. ``references``
+    are the foreign keys of a change that point at rows with owners (see ``references_to``).
     """
 
     resource: Resource
@@ -51,6 +52,7 @@ class Target:
     hooks: Hooks
     loop: Any = None
     cautious: bool = False
+    references: Sequence[Any] = ()
 
     def call(self, hook: str, *arguments: Any) -> Any:
         """Call a hook where there is one."""

@@ -13,6 +13,7 @@ from ...web.problems import Problem, ProblemError
 from ..fields import Field
 from ..narrowing import is_dict
 from ..resource import Resource
+from .references import check_references
 from .rows import Row, Shape, Target, dialect_of, fetch
 from .write import Values, columns_of, create, needs_unit_of_work, not_found, prepare_session, returned, update
 
@@ -49,6 +50,7 @@ def upsert(session: Session, target: Target, bodies: Sequence[Values], conflict:
         if is_dict(replacement):
             values.clear()
             values.update(replacement)
+    check_references(session, target, rows)
     by_value: dict[Row, Row] = {}
     for batch in _without_repetition(rows, conflict):
         existing = _existing(session, target, batch, conflict)

@@ -20,6 +20,7 @@ from ..etag import matches
 from ..fields import Field
 from ..narrowing import is_dict, is_table
 from ..resource import Resource
+from .references import check_references
 from .rows import Row, Shape, Target, dialect_of, execute, fetch, key_criteria
 
 __all__ = ["create", "delete", "not_found", "replace", "select_row", "update"]
@@ -69,6 +70,7 @@ def create(session: Session, target: Target, bodies: Sequence[Values]) -> list[R
         if is_dict(replacement):
             values.clear()
             values.update(replacement)
+    check_references(session, target, rows)
     if needs_unit_of_work(session, target, "create", rows):
         created = _create_entities(session, target, rows)
     else:
@@ -137,7 +139,8 @@ def _change(
     prepare_session(session)
     resource = target.resource
     shape = Shape.of(resource)
-    values = _keep_owner(target, values)
+    values = dict(_keep_owner(target, values))
+    check_references(session, target, [values])
     if resource.model is not None and needs_unit_of_work(session, target, operation, [values]):
         return _change_entity(session, target, key, values, if_match, operation)
     current: Row | None = None
