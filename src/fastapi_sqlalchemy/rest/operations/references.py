@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ...web.problems import Problem, ProblemError
+from ..narrowing import is_table
 from ..resource import Resource
 from .rows import Target
 
@@ -72,6 +73,6 @@ def _one_of(columns: tuple[sa.ColumnElement[Any], ...], values: list[tuple[Any, 
 
 
 def _tables(resource: Resource) -> Iterable[sa.Table]:
-    table = resource.table
-    parts = sa.sql.util.find_tables(table) if isinstance(table, sa.Join) else [table]
-    return [part for part in parts if isinstance(part, sa.Table)]
+    """The tables that the resource is stored in: two or more of a joined inheritance."""
+    columns = (column for item in resource.fields.values() for column in item.columns)
+    return dict.fromkeys(column.table for column in columns if isinstance(column, sa.Column) and is_table(column.table))
