@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fastapi_sqlalchemy import SQLAlchemy
-from fastapi_sqlalchemy.rest import CRUDRouter
+from fastapi_sqlalchemy.rest import CRUDRouter, reflect
 from tests.rest.conftest import Shop, declare
+from tests.support.samples import sample, sqlite_copy
 
 schemathesis = pytest.importorskip("schemathesis")
 openapi_spec_validator = pytest.importorskip("openapi_spec_validator")
@@ -104,8 +106,17 @@ def test_a_router_may_be_made_before_the_models_it_relates_to() -> None:
     db.dispose()
 
 
+@contextmanager
+def described(db: SQLAlchemy, routers: Iterable[Any]) -> Iterator[Any]:
+    app = FastAPI(generate_unique_id_function=lambda route: f"{min(route.methods)} {route.path}")
+    for router in routers:
+        app.include_router(router)
+    yield schemathesis.openapi.from_asgi("/openapi.json", app)
+    db.dispose()
+
+
 @pytest.fixture(scope="module")
-def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def of_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The API of five models with a few rows."""
     db = SQLAlchemy(f"sqlite:///{tmp_path_factory.mktemp('schemathesis')}/shop.db")
     models = declare(db)
@@ -114,23 +125,42 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         for name in ("Author", "Tag"):
             rows = [{"id": n, "name": f"{name} {n}"} for n in range(1, 4)]
             connection.execute(models[name].__table__.insert(), rows)
-    app = FastAPI()
-    for name in ("Author", "Book", "Tag", "Pair", "Thing"):
-        app.include_router(CRUDRouter(models[name], db=db, aggregates=True, use_async=False))
-    yield schemathesis.openapi.from_asgi("/openapi.json", app)
-    db.dispose()
+    names = ("Author", "Book", "Tag", "Pair", "Thing")
+    with described(db, [CRUDRouter(models[name], db=db, aggregates=True, use_async=False) for name in names]) as found:
+        yield found
 
 
-def test_what_the_document_allows_is_answered_as_it_says(schema: Any) -> None:
-    for found in schema.get_all_operations():
+@pytest.fixture(scope="module")
+def of_chinook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The API of the Chinook database, with writes."""
+    file = "chinook/Chinook_Sqlite.sqlite"
+    sample(file)
+    db = SQLAlchemy(f"sqlite:///{sqlite_copy(file, tmp_path_factory.mktemp('chinook'))}")
+    with described(db, reflect(db, write=True).routers()) as found:
+        yield found
+
+
+@pytest.mark.parametrize(("name", "examples"), [("of_models", 35), ("of_chinook", 8)])
+def test_what_the_document_allows_is_answered_as_it_says(
+    name: str, examples: int, request: pytest.FixtureRequest, figure: Any
+) -> None:
+    sent = 0
+    for found in request.getfixturevalue(name).get_all_operations():
         operation = found.ok()
 
         @given(case=operation.as_strategy())
         @settings(
-            max_examples=8, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
         )
         def check(case: Any) -> None:
+            nonlocal sent
+            sent += 1
             # A body may fit the document and still break a CHECK or name a row that is not there.
             case.call_and_validate(excluded_checks=[schemathesis.checks.CHECKS.get_one("positive_data_acceptance")])
 
         check()
+    figure("R27", variant=name, n=sent, failures=0)

@@ -258,6 +258,25 @@ def test_a_composite_key_is_one_segment_and_a_missing_key_means_lists_only(datab
         assert Counter(row["n"] for row in rows) == Counter(number % 7 for number in range(120))
 
 
+@pytest.mark.parametrize(
+    ("structure", "numbers_itself"),
+    [
+        ("(id INTEGER PRIMARY KEY, t TEXT)", True),
+        ("(id INT PRIMARY KEY, t TEXT)", False),
+        ("(id INT PRIMARY KEY, t TEXT) WITHOUT ROWID", False),
+        ("(id INTEGER PRIMARY KEY, t TEXT) without rowid, strict", False),
+    ],
+)
+def test_only_a_row_id_of_sqlite_numbers_itself(sqlite_url: str, structure: str, numbers_itself: bool) -> None:
+    db = SQLAlchemy(sqlite_url)
+    with db.engine.begin() as connection:
+        connection.execute(sa.text(f"CREATE TABLE item {structure}"))
+    db.dispose()
+    with serving(sqlite_url, write=True) as (client, _):
+        assert client.post("/item", json={"t": "x"}).status_code == (201 if numbers_itself else 422)
+        assert client.post("/item", json={"id": 7, "t": "x"}).status_code == (422 if numbers_itself else 201)
+
+
 def test_relations_follow_foreign_keys_to_itself_twice_to_one_table_and_through_an_association(
     database_url: str,
 ) -> None:

@@ -121,7 +121,7 @@ def field_of(
         generated = True
     if name in _TIMESTAMPS and (column.default is not None or column.server_default is not None):
         generated = True
-    optional = bool(column.nullable) or has_default or column.server_default is not None
+    optional = (bool(column.nullable) and not key) or has_default or column.server_default is not None
     # A secret is settable only when it was exposed or a schema of the user's names it.
     writable = not generated and not secret
     return Field(

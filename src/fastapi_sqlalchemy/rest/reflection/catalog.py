@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -152,6 +153,8 @@ def _adapt(connection: sa.Connection, table: sa.Table) -> None:
     elif dialect in ("mysql", "mariadb") and any(isinstance(column.type, sa.types.NullType) for column in table.c):
         declared = _geometries(connection, table)
     keys = set(table.primary_key.columns)
+    if dialect == "sqlite" and len(keys) == 1:
+        _set_row_id(connection, table, declared)
     for column in table.columns:
         column.type = served_type(column.type, dialect, declared.get(column.name), key=column in keys)
 
@@ -161,6 +164,15 @@ def _declared_types(connection: sa.Connection, table: sa.Table) -> dict[str, str
     schema = "" if table.schema is None else f"{preparer.quote_identifier(table.schema)}."
     rows = connection.exec_driver_sql(f"PRAGMA {schema}table_xinfo({preparer.quote_identifier(table.name)})")
     return {row[1]: row[2] for row in rows}
+
+
+def _set_row_id(connection: sa.Connection, table: sa.Table, declared: dict[str, str]) -> None:
+    """Only an INTEGER PRIMARY KEY of a table with row ids numbers itself (https://www.sqlite.org/rowidtable.html)."""
+    (key,) = table.primary_key.columns
+    statement = sa.text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name")
+    sql = str(connection.execute(statement, {"name": table.name}).scalar() or "") if table.schema is None else ""
+    if declared.get(key.name, "").upper() != "INTEGER" or re.search(r"\bWITHOUT\s+ROWID\b[^)]*$", sql, re.IGNORECASE):
+        key.autoincrement = False
 
 
 def _geometries(connection: sa.Connection, table: sa.Table) -> dict[str, str]:
