@@ -2,6 +2,7 @@
 #   make run          the demo at http://127.0.0.1:8000
 #   make test         all tests
 #   make check        linters and type checkers
+#   make servers      install PgBouncer and Galera from Debian, for the reliability tests that need them (asks for root)
 #   make benchmark    our routes against hand-written ones
 #   make reliability  the reliability tests in their full size
 #   make clean        delete the environments and caches
@@ -20,7 +21,7 @@ define check_python
 @$(PYTHON) tools/check_python.py
 endef
 
-.PHONY: help run test check benchmark reliability clean
+.PHONY: help run test check servers benchmark reliability clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -36,6 +37,10 @@ check: .venv/.ready
 	@$(DEV) -m ruff format --check .
 	@$(DEV) -m mypy
 	@$(DEV) -m pyright
+
+servers:
+	@echo "Installing PgBouncer, Galera and rsync from Debian: apt-get install pgbouncer galera-4 rsync"
+	@apt-get update -qq && apt-get install -y -qq pgbouncer galera-4 rsync
 
 reliability: .venv/.ready
 	@RELIABILITY=full $(DEV) -m pytest tests/reliability $(ARGS)

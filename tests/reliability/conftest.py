@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from .databases import KINDS, Database, new_database
+from .replication import Primary, Standby
 from .servers import AppServer, Nursery
 from .wire import fetch
 
@@ -48,6 +49,22 @@ def shop(database: Database, nursery: Nursery) -> Iterator[AppServer]:
     server = nursery.start("shop", env={"RELIABILITY_URL": database.url})
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def primary() -> Iterator[Primary]:
+    """A PostgreSQL of the run's own; tests that use it share the xdist group "replication"."""
+    server = Primary()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def standby(primary: Primary) -> Iterator[Standby]:
+    """Its streaming replica."""
+    server = Standby(primary)
+    yield server
+    server.remove()
 
 
 def eventually(check: Callable[[], bool], seconds: float = 10) -> bool:

@@ -107,7 +107,7 @@ class PgBouncer:
     def __init__(self, server: PostgresServer, *, pool_size: int) -> None:
         program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if program is None:
-            pytest.skip("NO PGBOUNCER: apt-get install pgbouncer (make install-servers)")
+            pytest.skip("NO PGBOUNCER: apt-get install pgbouncer (make servers)")
         self.folder = Path(tempfile.mkdtemp(prefix="fsa-pgbouncer-", dir="/tmp"))
         self.port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"

@@ -25,20 +25,6 @@ DRIVERS = ("sync", "psycopg", "asyncpg")
 FILL = "INSERT INTO filler SELECT md5(n::text) FROM generate_series(1, 1000) AS n"
 
 
-@pytest.fixture(scope="module")
-def primary() -> Iterator[Primary]:
-    server = Primary()
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def standby(primary: Primary) -> Iterator[Standby]:
-    server = Standby(primary)
-    yield server
-    server.remove()
-
-
 class Bench:
     """One database with its replica, asked by one kind of session."""
 

@@ -20,7 +20,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, QueuePool
 from ..admission import AsyncGatedQueuePool, GatedQueuePool, gated_pool_class
 from ..config import DatabaseConfig, async_url_for, masked, missing_driver, sync_url_for
 from ..exceptions import ConfigurationError, MissingDriverError
-from . import mysql, postgresql
+from . import mysql, pgbouncer, postgresql
 from .liveness import drop_after_failed_rollback, watch_idle_connections
 from .reads import begin_late
 from .registry import register, register_source
@@ -246,7 +246,10 @@ class EngineSource:
             configure_sqlite(engine, config.sqlite, config.statement_timeout, self._memory)
         elif backend == "postgresql":
             postgresql.hold_deadlines(engine, config.statement_timeout, config.connect_timeout)
-            begin_late(engine)
+            if config.pooler is None or not pgbouncer.needs_transactions(engine, config.statement_timeout):
+                begin_late(engine)
+            else:
+                pgbouncer.limit_transactions(engine, config.statement_timeout)
             watch_idle_connections(engine)
         elif backend in ("mysql", "mariadb"):
             mysql.limit_connects(engine, config.connect_timeout)
