@@ -117,8 +117,8 @@ def create_app(settings: ServeSettings, found: tuple[Database, Reflection] | Non
         redirect_slashes=False,
     )
     install_problem_handlers(app, reflection.metadata, http_errors=True)
-    if settings.write and guard is None and is_loopback(settings.host):
-        # a page of another site may not reach a writable database by a name that it points at this machine
+    if guard is None and is_loopback(settings.host):
+        # a page of another site may not reach the database by a name that it points at this machine (DNS rebinding)
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", settings.host])
     drawn = [item.resource for item in reflection.served if item.resource is not None and not item.entry.is_view]
     picture = "/-/schema.svg" if 0 < len(drawn) <= _MAX_DRAWN else None

@@ -77,4 +77,6 @@ def describe_failure(error: BaseException) -> str:
         error = error.orig
     if isinstance(error, (ConfigurationError, DatabaseUnavailableError)):
         return str(error)
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    # PostgreSQL quotes the statement below its message
+    message = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
+    return f"{type(error).__name__}: {' '.join(message.split())}"
