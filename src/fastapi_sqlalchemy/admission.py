@@ -337,6 +337,11 @@ class _Gated(QueuePool):
         self.gate = _gate_for(self, preferred)
         self._tickets = {}
 
+    @property
+    def is_discarded(self) -> bool:
+        """Whether the pool was disposed: connections that come back are closed."""
+        return self._discarded
+
     def recreate(self) -> QueuePool:
         fresh = super().recreate()
         assert isinstance(fresh, _Gated)
@@ -375,6 +380,11 @@ class GatedQueuePool(_Gated):
     def __init__(self, creator: Any, **options: Any) -> None:
         super().__init__(creator, **options)
         self.open_gate()
+
+    def has_idle_connection(self) -> bool:
+        """Whether a connection can be had at this moment without waiting for one or opening one."""
+        gate = self.gate
+        return self.checkedin() > 0 and (gate is None or gate.held < gate.capacity)
 
     def _do_get(self) -> ConnectionPoolEntry:
         gate = self.gate

@@ -31,7 +31,7 @@ from .exceptions import (
 from .isolation import Isolation
 from .models.active import adopt
 from .models.base import ModelBase, declarative_base_for
-from .scope import Scope, current_scope
+from .scope import IN_USE, Scope, current_scope, unused_binding
 from .sessions import AsyncSession, Callback, Session, run_async_callbacks
 from .tables import create_tables, drop_tables
 from .transactions import Transaction, Unit, is_conflict, joined, pause
@@ -61,7 +61,10 @@ class Doors(Protocol):
 
 
 class Binding:
-    """The engines and session settings that a database object works with."""
+    """The engines and session settings that a database object works with.
+
+    ``is_plain`` says that the settings have no part in what a session reads.
+    """
 
     def __init__(self, url: str | URL | None, options: Mapping[str, Any]) -> None:
         unknown = sorted(set(options) - _OPTIONS)
@@ -78,6 +81,7 @@ class Binding:
         asynchronous: Mapping[str, Any] | None = options.get("async_session_args")
         self.session_args: dict[str, Any] = {**expire, **given}
         self.async_session_args: dict[str, Any] = {**expire, **(given if asynchronous is None else asynchronous)}
+        self.is_plain = {*self.session_args, *self.async_session_args} <= {"autoflush", "expire_on_commit"}
 
 
 class SQLAlchemy:
@@ -278,9 +282,17 @@ class SQLAlchemy:
             writing=writing,
             read_only=read_only,
             awaitable=awaitable,
+            has_options=bool(given),
         )
         scope.binding = binding
         return scope
+
+    def unused_binding(self) -> Binding | None:
+        """The engines and settings that a session opened here would have; None where one is open already."""
+        found = unused_binding(self)
+        if found is None:
+            return self._binding or self.default_binding()
+        return None if found is IN_USE else cast(Binding, found)
 
     def __call__(
         self, session_args: Mapping[str, Any] | None = None, commit_on_exit: bool | None = None

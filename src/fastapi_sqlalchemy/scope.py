@@ -8,7 +8,7 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 from contextvars import ContextVar
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 import anyio
 import anyio.to_thread
@@ -28,6 +28,7 @@ from .sessions import (
 )
 
 __all__ = [
+    "IN_USE",
     "Frame",
     "Scope",
     "current_scope",
@@ -37,6 +38,7 @@ __all__ = [
     "push",
     "restore",
     "uninterrupted",
+    "unused_binding",
 ]
 
 T = TypeVar("T")
@@ -55,6 +57,17 @@ class Frame(Protocol):
     def watermark_of(self, source: EngineSource) -> Watermark | None:
         """What reads of this database's replicas have to show in this frame, or None if it does not keep account."""
         ...
+
+    def unused_binding(self, owner: object) -> object:
+        """The binding that a session opened at this level would have; None for no such level, `IN_USE` if it has one.
+
+        Opens nothing.
+        """
+        ...
+
+
+IN_USE: Final = object()
+"""Said of a level whose session of the database is there already, or is not to be had."""
 
 
 _stack: ContextVar[tuple[Frame, ...]] = ContextVar("fastapi_sqlalchemy_scopes", default=())
@@ -77,7 +90,8 @@ class Scope:
 
     Parameters: ``owner`` is the `SQLAlchemy` object, ``source`` its engines. ``commit_on_exit`` commits a clean end.
     ``writing`` expects writes (SQLite takes its write lock at once), ``read_only`` forbids them. ``awaitable`` says
-    that the scope can be closed with await, so that it may hold an async session.
+    that the scope can be closed with await, so that it may hold an async session; ``has_options`` that its sessions
+    differ from those of its binding.
     """
 
     def __init__(
@@ -91,8 +105,10 @@ class Scope:
         writing: bool = False,
         read_only: bool = False,
         awaitable: bool = False,
+        has_options: bool = False,
     ) -> None:
         self.owner = owner
+        self._has_options = has_options
         self.source = source
         self.commit_on_exit = commit_on_exit
         self.writing = writing
@@ -124,6 +140,13 @@ class Scope:
     def watermark_of(self, source: EngineSource) -> Watermark | None:
         """The account that this scope keeps, if the replicas are those of its database."""
         return self.watermark if self.source is source else None
+
+    def unused_binding(self, owner: object) -> object:
+        """The binding of this scope, if ``owner`` is its database; `IN_USE` where it is more than that."""
+        if self.owner is not owner:
+            return None
+        unused = not (self.sessions or self.closed or self.binding is None or self._has_options)
+        return self.binding if unused else IN_USE
 
     @property
     def session(self) -> Session:
@@ -371,6 +394,15 @@ def current_watermark(source: EngineSource) -> Watermark:
         if watermark is not None:
             return watermark
     return source.replicas.watermark
+
+
+def unused_binding(owner: object) -> object:
+    """What the innermost level that knows ``owner`` says of its binding (see `Frame`), or None; opens nothing."""
+    for frame in reversed(_stack.get()):
+        found = frame.unused_binding(owner)
+        if found is not None:
+            return found
+    return None
 
 
 def innermost(owners: Iterable[O]) -> O | None:

@@ -26,7 +26,7 @@ from .engines.replicas import ReadRoute, position_after_commit
 from .engines.sqlite import begin_writing
 from .exceptions import ConcurrentSessionUseError, ReadOnlyError, SessionClosedError
 
-__all__ = ["AsyncSession", "Callback", "Session"]
+__all__ = ["AsyncSession", "Callback", "Session", "are_sessions_observed"]
 
 Callback = Callable[[], Any]
 
@@ -325,6 +325,20 @@ def _within(transaction: SessionTransaction | None, other: SessionTransaction) -
             return True
         transaction = transaction.parent
     return False
+
+
+_READ_EVENTS = ("after_begin", "after_transaction_create", "after_transaction_end", "do_orm_execute")
+_any_session = Session()
+_own_listeners = sum(len(getattr(_any_session.dispatch, name)) for name in _READ_EVENTS)
+
+
+def are_sessions_observed() -> bool:
+    """Whether anybody but this package listens to what every session does when it reads."""
+    dispatch: Any = _any_session.dispatch
+    found = 0
+    for name in _READ_EVENTS:
+        found += len(getattr(dispatch, name))
+    return found != _own_listeners
 
 
 class AsyncSession(_AsyncSession):

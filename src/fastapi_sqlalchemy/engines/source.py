@@ -21,6 +21,7 @@ from ..admission import AsyncGatedQueuePool, GatedQueuePool, gated_pool_class
 from ..config import DatabaseConfig, async_url_for, masked, missing_driver, sync_url_for
 from ..exceptions import ConfigurationError, MissingDriverError
 from . import mysql, pgbouncer, postgresql
+from .listeners import note_own_listeners
 from .liveness import drop_after_failed_rollback, watch_idle_connections
 from .reads import begin_late
 from .registry import register, register_source
@@ -128,6 +129,33 @@ class EngineSource:
             return _has_async_dialect(async_url_for(self.config.async_url or self.url))
         except MissingDriverError:
             return False
+
+    def direct_engine(self, use_async: bool | None) -> Engine | None:
+        """The engine whose driver may be asked directly for what nobody but its reader sees, or None.
+
+        SQLite is read on the synchronous engine, PostgreSQL on the async one. An engine of the user's, an isolation,
+        a pooler and replicas have rules of their own.
+        """
+        config = self.config
+        if (
+            self.isolation is not None
+            or config.custom_engine is not None
+            or config.async_custom_engine is not None
+            or config.pooler is not None
+            or config.replicas
+        ):
+            return None
+        backend = self.dialect_name
+        if backend == "sqlite":
+            return None if use_async else self.sync()
+        if backend != "postgresql" or use_async is False:
+            return None
+        engine = self._async.get(asyncio.get_running_loop())
+        if engine is None:
+            if not self.has_async_driver():
+                return None
+            engine = self.asynchronous()
+        return engine.sync_engine
 
     def dispose(self) -> None:
         """Close the idle connections of the synchronous engine; the next use opens new ones."""
@@ -260,6 +288,7 @@ class EngineSource:
         elif isinstance(engine.pool, AsyncGatedQueuePool) and backend == "sqlite":
             engine.pool.open_gate(preferred=SQLITE_HOLDERS)
         drop_after_failed_rollback(engine)
+        note_own_listeners(engine)
         register(engine)
 
 

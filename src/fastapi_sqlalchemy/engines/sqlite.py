@@ -25,7 +25,15 @@ from sqlalchemy.util import await_only
 
 from ..exceptions import ConfigurationError
 
-__all__ = ["MemoryFile", "begin_writing", "configure_sqlite", "has_written", "is_memory_url"]
+__all__ = [
+    "MemoryFile",
+    "begin_writing",
+    "configure_sqlite",
+    "end_brief_read",
+    "has_written",
+    "is_memory_url",
+    "start_brief_read",
+]
 
 _STATE = "fastapi_sqlalchemy.sqlite"
 _STEPS = 10_000
@@ -72,17 +80,44 @@ def has_written(connection: Connection) -> bool:
 class _State:
     """What one SQLite connection is doing: the BEGIN still to be sent, and when its statement has to stop."""
 
-    __slots__ = ("deadline", "pending", "writer_begin", "wrote")
+    __slots__ = ("deadline", "patience", "pending", "turns", "writer_begin", "wrote")
 
     def __init__(self, writer_begin: str) -> None:
         self.writer_begin = writer_begin
         self.pending: str | None = None
         self.wrote = False
         self.deadline = float("inf")
+        self.turns: int | None = None
+        self.patience: int | None = None
 
     def expired(self) -> bool:
         """Asked by SQLite every few thousand steps; True interrupts the statement."""
+        if self.turns is not None:
+            self.turns -= 1
+            return self.turns < 0
         return time.monotonic() > self.deadline
+
+
+def start_brief_read(info: Mapping[str, Any], driver: sqlite3.Connection, turns: int) -> bool:
+    """Let what the connection runs next end after ``turns`` looks of the progress handler, and never wait for a lock.
+
+    ``info`` is that of the pooled connection. False where the connection was not configured here.
+    """
+    state: _State | None = info.get(_STATE)
+    if state is None:
+        return False
+    state.turns = turns
+    if state.patience is not None:
+        driver.execute("PRAGMA busy_timeout = 0")
+    return True
+
+
+def end_brief_read(info: Mapping[str, Any], driver: sqlite3.Connection) -> None:
+    """Put back what `start_brief_read` changed."""
+    state: _State = info[_STATE]
+    state.turns = None
+    if state.patience is not None:
+        driver.execute(f"PRAGMA busy_timeout = {state.patience}")
 
 
 def configure_sqlite(
@@ -108,12 +143,13 @@ def configure_sqlite(
     def _connected(dbapi_connection: Any, record: Any) -> None:
         state = _State("BEGIN IMMEDIATE" if settings["begin"] == "immediate" else "BEGIN")
         record.info[_STATE] = state
-        if statement_timeout is not None:
-            _set_progress_handler(dbapi_connection, state.expired)
+        _set_progress_handler(dbapi_connection, state.expired)
         if begins:
             dbapi_connection.isolation_level = None
         try:
             _set_pragmas(dbapi_connection, settings, memory, asynchronous=engine.dialect.is_async)
+            if not engine.dialect.is_async:
+                state.patience = _reader_patience(dbapi_connection)
         except BaseException:
             # The pool has not taken the connection yet, and closes it for nobody.
             if engine.dialect.is_async:
@@ -212,6 +248,13 @@ def _set_pragmas(
             _set_journal_mode(cursor, str(settings["journal_mode"]), settings["busy_timeout"] or 0, asynchronous)
     finally:
         cursor.close()
+
+
+def _reader_patience(driver: sqlite3.Connection) -> int | None:
+    """Milliseconds that a reader may wait for a lock; None with a write-ahead log, where it waits for nobody."""
+    if str(driver.execute("PRAGMA journal_mode").fetchone()[0]).lower() in ("wal", "memory"):
+        return None
+    return int(driver.execute("PRAGMA busy_timeout").fetchone()[0])
 
 
 def _set_journal_mode(cursor: Any, mode: str, patience: float, asynchronous: bool) -> None:

@@ -12,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from .endpoints import JSON, Endpoints
+from .fast.work import GiveWay, Work
 from .operations import read
 from .operations.export import Chunk, Position, read_chunk
 from .operations.rows import Row, Target, dialect_of
 from .ownership import Ownership
 from .pagination import Page, make_page
 from .parameters import query_pairs
-from .query import ListQuery, Ordering, Plans, QueryError, compile_filters
+from .query import ListQuery, Ordering, Planned, Plans, QueryError, compile_filters
 from .route import path_of
 from .selection import Selection, reached_by, read_query
 from .serialize import Serializer, dump_json, dump_lines
@@ -64,7 +65,9 @@ class Listing:
         def work(session: Session) -> Page:
             return read_page(session, request, target, query, selection)
 
-        page = await self.endpoints.run(work, read_only=True)
+        page = await self._read_shortly(request, target, query, selection) if direct else None
+        if page is None:
+            page = await self.endpoints.run(work, read_only=True)
         if direct:
             items: Any = self._serializer.objects(page.rows)
         else:
@@ -90,16 +93,7 @@ class Listing:
         """The same, with a statement that was built for an earlier request of this shape."""
         dialect = dialect_of(session)
         fields = selection.fields
-
-        def select(ordering: Ordering) -> sa.Select[Any]:
-            source = self.resource.source()
-            columns = [item.column for item in fields]
-            if ordering.has_cursors and query.style == "cursor" and ordering.values_of(fields) is None:
-                columns += ordering.columns()
-            return sa.select(*columns).select_from(source.selectable).where(*source.criteria)
-
-        key = (selection.chosen, query.style)
-        planned = self._plans.page(query, dialect, key, select)
+        planned = self._plan(query, selection, dialect)
         rows = read.read_planned(session, planned, fields)
         total: int | None = None
         if query.count == "exact":
@@ -109,6 +103,37 @@ class Listing:
             target = Target(self.resource, Ownership(self.resource), self.settings.hooks)
             total = read.estimate_rows(session, target, compile_filters(query, self.resource, dialect))
         return self._make(request, query, planned.ordering, rows, planned.ordering.values_of(fields), total)
+
+    async def _read_shortly(
+        self, request: Request, target: Target, query: ListQuery, selection: Selection
+    ) -> Page | None:
+        """The same without a session, where nobody can tell; None where the session has to do it."""
+        if not target.ownership.is_open or query.count == "estimated":
+            return None
+        reads = self.endpoints.short_way.open()
+        if reads is None:
+            return None
+        planned = self._plan(query, selection, reads.dialect)
+        counting = self._plans.count(query, reads.dialect) if query.count == "exact" else None
+        snapshot = counting is not None or len(planned.statements) > 1
+        try:
+            rows, total = await reads.run(_page_and_total(planned, counting), snapshot=snapshot)
+        except GiveWay:
+            return None
+        ordering = planned.ordering
+        return self._make(request, query, ordering, rows, ordering.values_of(selection.fields), total)
+
+    def _plan(self, query: ListQuery, selection: Selection, dialect: sa.Dialect) -> Planned:
+        fields = selection.fields
+
+        def select(ordering: Ordering) -> sa.Select[Any]:
+            source = self.resource.source()
+            columns = [item.column for item in fields]
+            if ordering.has_cursors and query.style == "cursor" and ordering.values_of(fields) is None:
+                columns += ordering.columns()
+            return sa.select(*columns).select_from(source.selectable).where(*source.criteria)
+
+        return self._plans.page(query, dialect, (selection.chosen, query.style), select)
 
     def _read_objects(
         self, session: Session, request: Request, target: Target, query: ListQuery, selection: Selection
@@ -201,6 +226,17 @@ class Listing:
         if selection.chosen or self.endpoints.presentation.is_direct:
             return lambda chunk: dump_lines(chunk.objects)
         return lambda chunk: dump_lines(self.endpoints.presentation.shaped(chunk.objects))
+
+
+def _page_and_total(
+    planned: Planned, counting: tuple[sa.Select[Any], dict[str, Any]] | None
+) -> Work[tuple[list[Row], int | None]]:
+    """The rows of a page, and how many there are in all where ``counting`` is the statement for that."""
+    rows: list[Row] = yield from planned.steps()
+    if counting is None:
+        return rows, None
+    counted = yield counting
+    return rows, int(counted[0][0])
 
 
 def media_type(accept: str | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
@@ -27,6 +26,24 @@ from .startup import describe_failure, start
 __all__ = ["DBSessionMiddleware"]
 
 logger = logging.getLogger("fastapi_sqlalchemy")
+
+
+class _Opener:
+    """Opens the request's scope of one database."""
+
+    def __init__(self, database: SQLAlchemy, binding: Binding | None, commit_on_exit: bool | None) -> None:
+        self._database = database
+        self._binding = binding
+        self._commit_on_exit = commit_on_exit
+
+    @property
+    def binding(self) -> Binding:
+        return self._binding or self._database.default_binding()
+
+    def __call__(self, writing: bool, /) -> Scope:
+        return self._database.open_scope(
+            self.binding, commit_on_exit=self._commit_on_exit, writing=writing, awaitable=True
+        )
 
 
 class DBSessionMiddleware(BaseHTTPMiddleware):
@@ -88,14 +105,10 @@ class DBSessionMiddleware(BaseHTTPMiddleware):
             settings = {**options, **{name: value for name, value in named.items() if value is not None}}
             self._databases = [(default_database, default_database.bind(db_url, settings))]
         self._openers: Databases = {
-            database: functools.partial(self._open_scope, database, binding) for database, binding in self._databases
+            database: _Opener(database, binding, commit_on_exit) for database, binding in self._databases
         }
         self._started = False
         self._starting: asyncio.Lock | None = None
-
-    def _open_scope(self, database: SQLAlchemy, binding: Binding | None, writing: bool) -> Scope:
-        binding = binding or database.default_binding()
-        return database.open_scope(binding, commit_on_exit=self.commit_on_exit, writing=writing, awaitable=True)
 
     @property
     def databases(self) -> list[SQLAlchemy]:

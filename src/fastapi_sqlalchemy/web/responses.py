@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, cast
 
 from fastapi import HTTPException
 from starlette._utils import is_async_callable
@@ -14,20 +14,33 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
-from ..database import SQLAlchemy
+from ..database import Binding, SQLAlchemy
 from ..engines import EngineSource
 from ..engines.positions import Watermark
-from ..scope import Frame, Scope
+from ..scope import IN_USE, Frame, Scope
 from .position import response_headers, watermark_for
 from .problems import DatabaseErrorHandler, handle_database_errors
 from .requests import expects_writes
 
-__all__ = ["Databases", "Exchange"]
+__all__ = ["Databases", "Exchange", "Opener"]
 
 _BODIES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
 
-Databases: TypeAlias = Mapping[SQLAlchemy, Callable[[bool], Scope]]
-"""The databases of a middleware, each with the function that opens its scope: ``open_scope(expects_writes)``."""
+class Opener(Protocol):
+    """Opens the scope of one database of a middleware."""
+
+    @property
+    def binding(self) -> Binding:
+        """The engines and settings that the scope will have."""
+        ...
+
+    def __call__(self, writing: bool, /) -> Scope:
+        """Open the scope; ``writing`` tells that the request's method is not a safe one."""
+        ...
+
+
+Databases: TypeAlias = Mapping[SQLAlchemy, Opener]
+"""The databases of a middleware, each with what opens its scope."""
 
 
 class _Replaced(BaseException):
@@ -85,6 +98,17 @@ class Exchange:
             found = watermark_for(source, self._asgi_scope)
             self._watermarks = {**self._watermarks, source: found}
         return found
+
+    def unused_binding(self, owner: object) -> object:
+        """See `Frame`: like `scope_of`, but opens nothing."""
+        for scope in self.scopes:
+            if scope.owner is owner:
+                return scope.unused_binding(owner)
+        outer = None if self._outer is None else self._outer.unused_binding(owner)
+        opener = self._databases.get(cast(SQLAlchemy, owner))
+        if opener is None or outer is not None:
+            return outer if opener is None else IN_USE
+        return IN_USE if self._closed else opener.binding
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on; before the first one of a response, end the transactions."""

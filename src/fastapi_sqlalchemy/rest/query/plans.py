@@ -6,7 +6,7 @@ operators of a query alone; values, cursors, limit and offset are parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import sqlalchemy as sa
@@ -22,6 +22,7 @@ __all__ = ["Planned", "Plans"]
 
 
 _Row = TypeVar("_Row")
+Steps: TypeAlias = Generator[tuple[sa.Select[Any], dict[str, Any]], Sequence[_Row], list[_Row]]
 _Built: TypeAlias = tuple[tuple[sa.Select[Any], ...], Ordering]
 _LIMIT = "page_limit"
 _OFFSET = "page_offset"
@@ -39,10 +40,21 @@ class Planned(NamedTuple):
 
     def rows(self, run: Callable[[sa.Select[Any], dict[str, Any]], Sequence[_Row]]) -> list[_Row]:
         """Return the rows of the page and one more, if there is one; ``run`` executes a statement."""
+        steps: Steps[_Row] = self.steps()
+        request = next(steps)
+        while True:
+            try:
+                request = steps.send(run(*request))
+            except StopIteration as end:
+                found: list[_Row] = end.value
+                return found
+
+    def steps(self) -> Steps[_Row]:
+        """The same for whoever runs statements in another way: yields each with its parameters, is sent its rows."""
         wanted = self.parameters[_LIMIT]
         found: list[_Row] = []
         for statement in self.statements:
-            found.extend(run(statement, {**self.parameters, _LIMIT: wanted - len(found)}))
+            found.extend((yield statement, {**self.parameters, _LIMIT: wanted - len(found)}))
             if len(found) >= wanted:
                 break
         return found

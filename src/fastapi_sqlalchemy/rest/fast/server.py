@@ -1,0 +1,142 @@
+"""Reads of PostgreSQL on the async driver's own cursor, out of SQLAlchemy's pool.
+
+SQLAlchemy's adapter of an async driver crosses from a greenlet to the event loop at every call; here only taking a
+connection does. Each statement is a transaction of its own, as it is for every plain read (see ``engines.reads``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy import exc as sa_exc
+from sqlalchemy.util import greenlet_spawn
+
+from ...admission import AsyncGatedQueuePool
+from ...engines.liveness import ran_out_of_time
+from ...engines.reads import end_transaction_mode
+from ...scope import uninterrupted
+from ..operations.rows import Row
+from .statement import DriverStatement
+from .work import GiveWay, Statements, Work
+
+__all__ = ["ServerReads"]
+
+T = TypeVar("T")
+
+_QUERY_CANCELED = "57014"
+
+
+class ServerReads:
+    """Runs reads on pooled connections of asyncpg or psycopg."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.dialect = engine.dialect
+        self._statements = Statements(engine.dialect)
+        self._fetch = _DRIVERS.get(engine.dialect.driver)
+
+    async def run(self, work: Work[T], *, snapshot: bool = False) -> T:
+        """Run the statements of ``work``; raises `GiveWay` where the ordinary path has to do it.
+
+        ``snapshot`` changes nothing: under READ COMMITTED each statement sees its own. A deadline that expires raises
+        what it raises on the ordinary path; any other error is left to that.
+        """
+        fetch = self._fetch
+        pool = self.engine.pool
+        if fetch is None or not isinstance(pool, AsyncGatedQueuePool):
+            raise GiveWay
+        connection: Any = await greenlet_spawn(self._take, pool)
+        adapted = connection.dbapi_connection
+        try:
+            statement, values = next(work)
+            while True:
+                prepared = self._statements.of(statement)
+                rows = await fetch(adapted.driver_connection, prepared, prepared.parameters(values))
+                try:
+                    statement, values = work.send(rows)
+                except StopIteration as end:
+                    result: T = end.value
+                    break
+        except Exception as error:
+            if ran_out_of_time(error):
+                await uninterrupted(_forsake(connection, error))
+            else:
+                await self._give_back(pool, connection)
+            self._raise(adapted, error)
+            raise
+        except BaseException as error:
+            await uninterrupted(_forsake(connection, error))
+            raise
+        await self._give_back(pool, connection)
+        return result
+
+    @staticmethod
+    def _take(pool: AsyncGatedQueuePool) -> Any:
+        """A connection in autocommit; waits for one at the gate."""
+        connection: Any = pool.connect()
+        try:
+            usable = end_transaction_mode(connection.info, connection.dbapi_connection)
+        except BaseException as error:
+            connection.invalidate(error)
+            raise
+        if not usable:
+            connection.close()
+            raise GiveWay
+        return connection
+
+    @staticmethod
+    async def _give_back(pool: AsyncGatedQueuePool, connection: Any) -> None:
+        """Return a connection that has no transaction: there is nothing to roll back, and no reason to await."""
+        if pool.is_discarded:
+            await greenlet_spawn(connection.close)
+        else:
+            connection._checkin(transaction_was_reset=True)
+
+    def _raise(self, adapted: Any, error: Exception) -> None:
+        """Raise a deadline as SQLAlchemy would have, everything else as `GiveWay`."""
+        if not ran_out_of_time(error) and getattr(error, "sqlstate", None) != _QUERY_CANCELED:
+            raise GiveWay from error
+        base = self.dialect.loaded_dbapi.Error
+        if not isinstance(error, base):
+            translate: Callable[[Exception], None] | None = getattr(adapted, "_handle_exception", None)
+            try:
+                if translate is not None:
+                    translate(error)
+            except base as translated:
+                error = translated
+        if not isinstance(error, base):
+            raise error
+        lost = ran_out_of_time(error)
+        raise sa_exc.DBAPIError.instance(
+            None, None, error, base, hide_parameters=True, connection_invalidated=lost, dialect=self.dialect
+        ) from error
+
+
+async def _forsake(connection: Any, error: BaseException) -> None:
+    """Close a connection whose query may be running still."""
+    driver = connection.dbapi_connection.driver_connection
+    if hasattr(driver, "terminate"):  # asyncpg would wait for the server to cancel the query
+        driver.terminate()
+    await greenlet_spawn(connection.invalidate, error)
+
+
+async def _fetch_asyncpg(driver: Any, prepared: DriverStatement, parameters: tuple[Any, ...]) -> list[Row]:
+    if prepared.is_described:
+        return prepared.rows(await driver.fetch(prepared.text, *parameters), None)
+    statement = await driver.prepare(prepared.text)
+    description: Any = [(attribute.name, attribute.type.oid) for attribute in statement.get_attributes()]
+    return prepared.rows(await statement.fetch(*parameters), description)
+
+
+async def _fetch_psycopg(driver: Any, prepared: DriverStatement, parameters: Mapping[str, Any]) -> list[Row]:
+    async with driver.cursor() as cursor:
+        await cursor.execute(prepared.text, parameters)
+        return prepared.rows(await cursor.fetchall(), cursor.description)
+
+
+_DRIVERS: Mapping[str, Callable[[Any, DriverStatement, Any], Awaitable[list[Row]]]] = {
+    "asyncpg": _fetch_asyncpg,
+    "psycopg": _fetch_psycopg,
+}
