@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession as _AsyncSession
 from sqlalchemy.ext.asyncio import AsyncSessionTransaction as _AsyncSessionTransaction
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 
+from .engines.listeners import Listeners
 from .engines.liveness import was_lost
 from .engines.positions import Watermark
 from .engines.reads import only_reads
@@ -328,17 +329,12 @@ def _within(transaction: SessionTransaction | None, other: SessionTransaction) -
 
 
 _READ_EVENTS = ("after_begin", "after_transaction_create", "after_transaction_end", "do_orm_execute")
-_any_session = Session()
-_own_listeners = sum(len(getattr(_any_session.dispatch, name)) for name in _READ_EVENTS)
+_listeners = Listeners([(Session(), _READ_EVENTS)])
 
 
 def are_sessions_observed() -> bool:
     """Whether anybody but this package listens to what every session does when it reads."""
-    dispatch: Any = _any_session.dispatch
-    found = 0
-    for name in _READ_EVENTS:
-        found += len(getattr(dispatch, name))
-    return found != _own_listeners
+    return _listeners.have_changed
 
 
 class AsyncSession(_AsyncSession):

@@ -5,12 +5,12 @@ Work that goes past SQLAlchemy's Connection is seen by none of them, so it is do
 
 from __future__ import annotations
 
-import weakref
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import Engine
 
-__all__ = ["is_observed", "note_own_listeners"]
+__all__ = ["Listeners", "is_observed", "note_own_listeners"]
 
 _CONNECTION_EVENTS = (
     "after_cursor_execute",
@@ -25,13 +25,32 @@ _CONNECTION_EVENTS = (
 )
 _DIALECT_EVENTS = ("do_execute", "do_setinputsizes", "handle_error")
 _POOL_EVENTS = ("checkin", "checkout", "invalidate", "reset", "soft_invalidate")
+_KEY = "_fastapi_sqlalchemy_listeners"
 
-_own: weakref.WeakKeyDictionary[Engine, int] = weakref.WeakKeyDictionary()
+
+class Listeners:
+    """The listeners to some events of some targets, those of their classes included.
+
+    The collections are SQLAlchemy's own, which grow and shrink in place: to count them is all that a look costs.
+    """
+
+    def __init__(self, targets: Iterable[tuple[Any, Iterable[str]]]) -> None:
+        self._collections = [found for target, names in targets for found in _collections(target.dispatch, names)]
+        self.noted = self.count()
+
+    def count(self) -> int:
+        """Return how many there are now."""
+        return sum(map(len, self._collections))
+
+    @property
+    def have_changed(self) -> bool:
+        """Whether there are more or fewer than when this object was made."""
+        return sum(map(len, self._collections)) != self.noted
 
 
 def note_own_listeners(engine: Engine) -> None:
     """Remember the listeners that the package itself has put on an engine."""
-    _own[engine] = _count(engine)
+    _remember(engine)
 
 
 def is_observed(engine: Engine) -> bool:
@@ -39,22 +58,28 @@ def is_observed(engine: Engine) -> bool:
 
     An engine that was never noted counts as observed: somebody else made it.
     """
-    return (
-        _own.get(engine) != _count(engine)
-        or bool(engine.get_execution_options())
-        or engine._should_log_info()  # the flag and the logger's level together
+    known: tuple[Any, Listeners] | None = vars(engine).get(_KEY)
+    if known is None:
+        return True
+    pool, listeners = known
+    if pool is not engine.pool:  # disposed: the new pool has collections of its own
+        before = listeners.noted
+        listeners = _remember(engine)
+        listeners.noted = before
+    options, logs = engine.get_execution_options(), engine._should_log_info  # pyright: ignore[reportPrivateUsage]
+    return listeners.have_changed or bool(options) or logs()  # logs: the flag and the logger's level together
+
+
+def _remember(engine: Engine) -> Listeners:
+    listeners = Listeners(
+        ((engine, _CONNECTION_EVENTS), (engine.dialect, _DIALECT_EVENTS), (engine.pool, _POOL_EVENTS))
     )
+    vars(engine)[_KEY] = (engine.pool, listeners)
+    return listeners
 
 
-def _count(engine: Engine) -> int:
-    connections: Any = engine.dispatch
-    dialects: Any = engine.dialect.dispatch
-    pools: Any = engine.pool.dispatch
-    found = 0
-    for name in _CONNECTION_EVENTS:
-        found += len(getattr(connections, name))
-    for name in _DIALECT_EVENTS:
-        found += len(getattr(dialects, name))
-    for name in _POOL_EVENTS:
-        found += len(getattr(pools, name))
-    return found
+def _collections(dispatch: Any, names: Iterable[str]) -> Iterator[Any]:
+    for name in names:
+        collection = getattr(dispatch, name).for_modify(dispatch)
+        yield collection.listeners
+        yield collection.parent_listeners

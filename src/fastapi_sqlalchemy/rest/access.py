@@ -38,6 +38,11 @@ class Access:
         """Return the foreign keys of a resource that point at rows with owners."""
         return references_to(resource, self._owned) if self._owned else ()
 
+    @property
+    def has_rules(self) -> bool:
+        """Whether any router has a ``scope_query``."""
+        return bool(self._rules)
+
     async def ownership(
         self, request: Request, resource: Resource, scope: Any, reached: Iterable[Resource] = ()
     ) -> Ownership:

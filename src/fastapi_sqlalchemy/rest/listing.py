@@ -232,7 +232,8 @@ def _page_and_total(
     planned: Planned, counting: tuple[sa.Select[Any], dict[str, Any]] | None
 ) -> Work[tuple[list[Row], int | None]]:
     """The rows of a page, and how many there are in all where ``counting`` is the statement for that."""
-    rows: list[Row] = yield from planned.steps()
+    steps: Work[list[Row]] = planned.steps()
+    rows = yield from steps
     if counting is None:
         return rows, None
     counted = yield counting

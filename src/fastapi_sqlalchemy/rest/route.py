@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final, TypeAlias
 from urllib.parse import quote, unquote
 
 from fastapi.exceptions import RequestValidationError
@@ -15,12 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from ..web.problems import Problem, ProblemError, ProblemResponse, answer_to, http_problem
 from ..web.startup import describe_failure
 
-__all__ = ["MAX_BODY", "CRUDRequest", "CRUDRoute", "path_of"]
+__all__ = ["MAX_BODY", "CRUDEndpoint", "CRUDRequest", "CRUDRoute", "path_of"]
 
 MAX_BODY = 1024 * 1024
 """Bytes that a request body may have."""
@@ -29,6 +29,9 @@ logger = logging.getLogger("fastapi_sqlalchemy")
 
 
 _PATH = "fastapi_sqlalchemy.path"
+_NOTHING: Final[dict[str, Any]] = {}
+
+Handle: TypeAlias = "Callable[[CRUDRequest], Coroutine[Any, Any, Response]]"
 
 
 def path_of(request: Request) -> str:
@@ -55,6 +58,26 @@ class CRUDRequest(Request):
                 raise _too_large(limit)
             chunks.append(chunk)
         return b"".join(chunks)
+
+
+class CRUDEndpoint:
+    """The endpoint of a generated route: a coroutine function whose signature tells FastAPI of its parameters.
+
+    ``work`` answers a request by itself, without what a dependency gives; ``is_direct`` tells whether it can now.
+    """
+
+    def __init__(
+        self, work: Callable[[Request, Any], Coroutine[Any, Any, Response]], is_direct: Callable[[], bool]
+    ) -> None:
+        self._work = work
+        self.is_direct = is_direct
+
+    async def work(self, request: Request) -> Response:
+        """Answer a request that has no scope of its own."""
+        return await self._work(request, None)
+
+    async def __call__(self, **arguments: Any) -> Response:
+        return await self._work(arguments["request"], arguments.get("scope"))
 
 
 class CRUDRoute(APIRoute):
@@ -84,23 +107,59 @@ class CRUDRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
-            try:
-                return await handle(CRUDRequest(request.scope, request.receive))
-            except (HTTPException, RequestValidationError) as error:
-                return _answer(http_problem(error), error)
-            except Exception as error:
-                if type(error) in getattr(request.app, "exception_handlers", {}):
-                    raise
-                problem = answer_to(request, error, self.metadata)
-                if problem is None and isinstance(error, sa_exc.DBAPIError):
-                    logger.error("%s: answered with 500: %s", self.path, describe_failure(error))
-                    return ProblemResponse(_refused())
-                if problem is None:
-                    raise
-                logger.info("%s: answered with %d %s", type(error).__name__, problem.status, problem.code)
-                return _answer(problem, error)
+            return await self._answered(handle, CRUDRequest(request.scope, request.receive))
 
         return handler
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; one that no dependency takes part in goes to the endpoint's work without a detour."""
+        work = self._direct_work(scope)
+        if work is None:
+            await super().handle(scope, receive, send)
+            return
+        response = await self._answered(work, CRUDRequest(scope, receive))
+        await response(scope, receive, send)
+
+    def _direct_work(self, scope: Scope) -> Handle | None:
+        """What answers the request by itself; None where FastAPI has a part in it: dependencies, spans, limits."""
+        endpoint: object = self.endpoint
+        if not isinstance(endpoint, CRUDEndpoint) or scope.get("fastapi.telemetry") is not None:
+            return None
+        route: Any = scope.get("fastapi", _NOTHING).get("effective_route_context", self)
+        if (
+            route.dependant.dependencies
+            or route.dependant.call is not endpoint
+            or getattr(route, "max_body_size", None) is not None
+            or scope["method"] not in (self.methods or ())
+            or not endpoint.is_direct()
+        ):
+            return None
+        work: Handle = endpoint.work
+        return work
+
+    async def _answered(self, handle: Handle, request: CRUDRequest) -> Response:
+        try:
+            return await handle(request)
+        except Exception as error:
+            response = self.failed(error, request)
+            if response is None:
+                raise
+            return response
+
+    def failed(self, error: Exception, request: Request) -> Response | None:
+        """Return the problem that an error is answered with; None where it is for the application, or a fault."""
+        if isinstance(error, (HTTPException, RequestValidationError)):
+            return _answer(http_problem(error), error)
+        if type(error) in getattr(request.scope.get("app"), "exception_handlers", {}):
+            return None
+        problem = answer_to(request, error, self.metadata)
+        if problem is None and isinstance(error, sa_exc.DBAPIError):
+            logger.error("%s: answered with 500: %s", self.path, describe_failure(error))
+            return ProblemResponse(_refused())
+        if problem is None:
+            return None
+        logger.info("%s: answered with %d %s", type(error).__name__, problem.status, problem.code)
+        return _answer(problem, error)
 
 
 def _encoded_path(scope: Scope) -> str:

@@ -15,6 +15,8 @@ from pydantic import BaseModel
 from sqlalchemy import Table
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from ..database import SQLAlchemy
 from ..models.naming import table_name
@@ -27,21 +29,21 @@ from .operations.upsert import conflict_targets
 from .paths import Describer
 from .query.settings import QuerySettings
 from .resource import Resource, ResourceRegistry, resource_for
-from .route import CRUDRoute
+from .route import CRUDEndpoint, CRUDRoute
 from .sets import SetEndpoints
 from .settings import OPERATIONS, RouterSettings
 
 __all__ = ["CRUDRouter"]
 
 _DEFAULT = ("list", "create", "read", "update", "replace", "delete", "upsert")
-_PATHS = {
+_PATHS = {  # in the order of the routes: what is asked most is found first
     "list": ("", "GET"),
+    "read": ("/{pk}", "GET"),
     "create": ("", "POST"),
     "bulk_update": ("", "PATCH"),
     "bulk_delete": ("", "DELETE"),
     "upsert": ("/-/upsert", "POST"),
     "aggregate": ("/-/aggregate", "GET"),
-    "read": ("/{pk}", "GET"),
     "update": ("/{pk}", "PATCH"),
     "replace": ("/{pk}", "PUT"),
     "delete": ("/{pk}", "DELETE"),
@@ -130,12 +132,26 @@ class CRUDRouter(APIRouter):
             dependencies=list(dependencies),
             route_class=type("CRUDRoute", (CRUDRoute,), {"metadata": _metadata(self.resource)}),
         )
+        self._looked_at, self._uniform = -1, False
         chosen = _chosen(self.resource, operations, bulk=bulk, aggregates=aggregates)
         given = dict(operation_dependencies or {})
         unknown = sorted(set(given) - set(OPERATIONS))
         if unknown:
             raise ValueError(f"There is no operation {', '.join(unknown)}; there are: {', '.join(OPERATIONS)}.")
         self._add_routes(name, chosen, given, access)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match a request where the router is included; a path without the prefix in it needs no look at the routes."""
+        if self.prefix and "%" not in self.prefix and self.prefix not in scope.get("path", "") and self._is_uniform():
+            return Match.NONE, {}
+        return super().matches(scope)
+
+    def _is_uniform(self) -> bool:
+        """Whether every route has the prefix, those that were added later too."""
+        if self._looked_at != len(self.routes):
+            self._uniform = all(getattr(route, "path", "").startswith(self.prefix) for route in self.routes)
+            self._looked_at = len(self.routes)
+        return self._uniform
 
     def _add_routes(
         self, name: str, chosen: Sequence[str], given: Mapping[str, Sequence[params.Depends]], access: Access
@@ -151,7 +167,7 @@ class CRUDRouter(APIRouter):
             work = next(getattr(owner, name_of) for owner in owners if hasattr(owner, name_of))
             guarded = bool(self.settings.scope_query or self.dependencies or given.get(operation))
             documented = describer.describe(operation, guarded=guarded)
-            endpoint = _endpoint(work, self.settings.scope_query, documented.body)
+            endpoint = _endpoint(work, self.settings.scope_query, documented.body, access)
             common: dict[str, Any] = {
                 "name": f"{operation}_{name}",
                 "dependencies": list(given.get(operation, ())),
@@ -181,13 +197,11 @@ class CRUDRouter(APIRouter):
             )
 
 
-def _endpoint(work: Callable[..., Any], scope_query: Callable[..., Any] | None, body: Any) -> Callable[..., Any]:
+def _endpoint(
+    work: Callable[..., Any], scope_query: Callable[..., Any] | None, body: Any, access: Access
+) -> CRUDEndpoint:
     """Return an endpoint whose signature tells FastAPI about the scope and the body."""
-
-    async def endpoint(**arguments: Any) -> Response:
-        response: Response = await work(arguments["request"], arguments.get("scope"))
-        return response
-
+    endpoint = CRUDEndpoint(work, is_direct=lambda: not access.has_rules)
     kind = inspect.Parameter.KEYWORD_ONLY
     parameters = [inspect.Parameter("request", kind, annotation=Request)]
     if scope_query is not None:

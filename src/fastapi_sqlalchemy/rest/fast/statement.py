@@ -27,9 +27,7 @@ class DriverStatement:
     """
 
     def __init__(self, statement: sa.Select[Any], dialect: sa.Dialect) -> None:
-        compiled = statement.compile(dialect=dialect)
-        if not isinstance(compiled, SQLCompiler):
-            raise UnsuitableStatementError
+        compiled: SQLCompiler = statement.compile(dialect=dialect)
         if compiled.post_compile_params or compiled.literal_execute_params or compiled.escaped_bind_names:
             raise UnsuitableStatementError
         self.text = compiled.string

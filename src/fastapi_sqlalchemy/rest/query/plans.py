@@ -6,7 +6,7 @@ operators of a query alone; values, cursors, limit and offset are parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import sqlalchemy as sa
@@ -22,7 +22,7 @@ __all__ = ["Planned", "Plans"]
 
 
 _Row = TypeVar("_Row")
-Steps: TypeAlias = Generator[tuple[sa.Select[Any], dict[str, Any]], Sequence[_Row], list[_Row]]
+Steps: TypeAlias = Generator[tuple[sa.Select[Any], dict[str, Any]], list[_Row], list[_Row]]
 _Built: TypeAlias = tuple[tuple[sa.Select[Any], ...], Ordering]
 _LIMIT = "page_limit"
 _OFFSET = "page_offset"
@@ -38,7 +38,7 @@ class Planned(NamedTuple):
     parameters: dict[str, Any]
     ordering: Ordering
 
-    def rows(self, run: Callable[[sa.Select[Any], dict[str, Any]], Sequence[_Row]]) -> list[_Row]:
+    def rows(self, run: Callable[[sa.Select[Any], dict[str, Any]], list[_Row]]) -> list[_Row]:
         """Return the rows of the page and one more, if there is one; ``run`` executes a statement."""
         steps: Steps[_Row] = self.steps()
         request = next(steps)
