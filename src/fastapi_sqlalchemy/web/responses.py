@@ -26,6 +26,7 @@ __all__ = ["Databases", "Exchange", "Opener"]
 
 _BODIES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
 
+
 class Opener(Protocol):
     """Opens the scope of one database of a middleware."""
 
