@@ -246,7 +246,7 @@ class DatabaseConfig:
     """All that is needed to build the engines of one database.
 
     Times are in seconds, and None means no bound. ``pooler`` is None or "pgbouncer". ``position_key`` signs the tokens
-    by which clients read their own writes from ``replicas``.
+    by which clients read their own writes from ``replicas``. ``reads_only`` marks the configuration of a replica.
     """
 
     url: URL | None = None
@@ -262,6 +262,7 @@ class DatabaseConfig:
     replicas: tuple[Replica, ...] = ()
     pooler: str | None = None
     position_key: str | None = field(default=None, repr=False)
+    reads_only: bool = False
 
     @classmethod
     def create(

@@ -18,6 +18,7 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import SessionTransaction, SessionTransactionOrigin
 from starlette.responses import Response
 
+from .engines.primary import refuses_writes
 from .exceptions import TransactionUsageError
 from .scope import Scope, current_scope, uninterrupted
 from .sessions import AsyncSession, Session, run_async_callbacks
@@ -136,9 +137,9 @@ def joined(session: Session, scope: Scope, *, retrying: bool = False) -> Generat
 class Transaction:
     """What ``db.transaction()`` returns: a context manager, an async context manager and a decorator.
 
-    Parameters: ``retries``, how often a decorated function is run again after a serialization failure or a deadlock,
-    with a growing, jittered pause. Only a block that owns all that its session has written can be run again; inside
-    another transaction the error goes to the outer one.
+    Parameters: ``retries``, how often a decorated function is run again after a serialization failure, a deadlock or a
+    write that a server refused since it is no longer the primary, with a growing, jittered pause. Only a block that
+    owns all that its session has written can be run again; inside another transaction the error goes to the outer one.
     Raises `TransactionUsageError` when ``retries`` is used with ``with``, whose body cannot be run again.
     """
 
@@ -232,7 +233,7 @@ class Transaction:
         return cast(F, run_sync)
 
     def _again(self, run: _Run, error: BaseException, attempt: int) -> bool:
-        return attempt < self._retries and run.repeatable and is_conflict(error)
+        return attempt < self._retries and run.repeatable and (is_conflict(error) or refuses_writes(error))
 
     def _refuse_retries(self) -> None:
         if self._retries:

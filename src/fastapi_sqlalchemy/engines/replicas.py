@@ -301,6 +301,7 @@ def _config_for(replica: Replica, config: DatabaseConfig) -> DatabaseConfig:
         custom_engine=None,
         async_custom_engine=None,
         replicas=(),
+        reads_only=True,
         connect_timeout=min(ATTEMPT, config.connect_timeout or ATTEMPT),
         pool_timeout=min(ATTEMPT, config.pool_timeout or ATTEMPT),
     )

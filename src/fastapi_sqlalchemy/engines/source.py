@@ -23,6 +23,7 @@ from ..exceptions import ConfigurationError, MissingDriverError
 from . import mysql, pgbouncer, postgresql
 from .listeners import note_own_listeners
 from .liveness import drop_after_failed_rollback, watch_idle_connections
+from .primary import Primary, has_several_hosts
 from .reads import begin_late
 from .registry import register, register_source
 from .replicas import Replicas
@@ -53,6 +54,7 @@ class EngineSource:
         self._memory: MemoryFile | None = None
         self.isolation: Connection | None = None
         self.replicas = Replicas(config, EngineSource)
+        self.primary = Primary(config)
         register_source(self)
 
     def __repr__(self) -> str:
@@ -256,6 +258,8 @@ class EngineSource:
                 statement_timeout=config.statement_timeout,
                 pooler=config.pooler,
             )
+            if has_several_hosts(url) and not config.reads_only and "target_session_attrs" not in url.query:
+                arguments["target_session_attrs"] = "read-write"
         elif backend in ("mysql", "mariadb"):
             arguments = mysql.connect_args(
                 url, connect_timeout=config.connect_timeout, statement_timeout=config.statement_timeout
@@ -268,6 +272,7 @@ class EngineSource:
     def _configure(self, engine: Engine) -> None:
         config = self.config
         backend = engine.dialect.name
+        self.primary.guard(engine)
         if backend == "sqlite":
             if is_memory_url(self.url) and self._memory is None:
                 self._memory = MemoryFile()
