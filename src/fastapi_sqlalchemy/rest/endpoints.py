@@ -175,7 +175,7 @@ class Endpoints:
         reads = self.short_way.open() if target.ownership.is_open else None
         if reads is not None:
             try:
-                rows = await reads.run(self._by_key(key))
+                rows = await reads.run(self.by_key(key))
             except GiveWay:
                 pass
             else:
@@ -184,8 +184,10 @@ class Endpoints:
                 return rows[0]
         return await self.run(lambda session: read.read_row(session, target, key), read_only=True)
 
-    def _by_key(self, key: tuple[Any, ...]) -> Work[list[Row]]:
-        return (yield self.shape.by_key, {f"key_{number}": value for number, value in enumerate(key)})
+    def by_key(self, key: tuple[Any, ...]) -> Work[list[Row]]:
+        """Read one row, or none."""
+        found = yield self.shape.by_key, {f"key_{number}": value for number, value in enumerate(key)}
+        return found.processed()
 
     def _row(self, request: Request, row: Row) -> Response:
         tag = self.shape.etag(row)

@@ -9,7 +9,7 @@ from typing import Any
 
 from .resource import Resource
 
-__all__ = ["etag_fields", "etag_of", "matches"]
+__all__ = ["etag_fields", "etag_of", "matches", "tag_of"]
 
 _TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
 
@@ -31,6 +31,11 @@ def etag_of(resource: Resource, values: Sequence[Any]) -> str:
     stable = [
         float(v) if f.python_type is float and isinstance(v, int) else v for f, v in zip(fields, values, strict=True)
     ]
+    return tag_of(stable)
+
+
+def tag_of(stable: list[Any]) -> str:
+    """Return the strong ETag of values that are of one type each, whoever read them."""
     return f'"{hashlib.blake2b(repr(stable).encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()}"'
 
 

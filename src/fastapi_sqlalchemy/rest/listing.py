@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from .endpoints import JSON, Endpoints
-from .fast.work import GiveWay, Work
+from .fast.work import GiveWay, Work, processed
 from .operations import read
 from .operations.export import Chunk, Position, read_chunk
 from .operations.rows import Row, Target, dialect_of
@@ -37,8 +37,8 @@ class Listing:
         self.endpoints = endpoints
         self.resource = endpoints.resource
         self.settings = endpoints.settings
-        self._serializer = Serializer(endpoints.shape.readable)
-        self._plans = Plans(self.resource)
+        self.serializer = Serializer(endpoints.shape.readable)
+        self.plans = Plans(self.resource)
 
     async def read_page(self, request: Request, scope: Any) -> Response:
         """A page of rows, or all of them as a stream."""
@@ -69,7 +69,7 @@ class Listing:
         if page is None:
             page = await self.endpoints.run(work, read_only=True)
         if direct:
-            items: Any = self._serializer.objects(page.rows)
+            items: Any = self.serializer.objects(page.rows)
         else:
             items = page.rows if selection.chosen else self.endpoints.presentation.shaped(page.rows)
         content = {"items": items, "next": page.next, "total": page.total} if self.settings.envelope else items
@@ -97,7 +97,7 @@ class Listing:
         rows = read.read_planned(session, planned, fields)
         total: int | None = None
         if query.count == "exact":
-            statement, parameters = self._plans.count(query, dialect)
+            statement, parameters = self.plans.count(query, dialect)
             total = int(session.execute(statement, parameters).scalar_one())
         elif query.count == "estimated":
             target = Target(self.resource, Ownership(self.resource), self.settings.hooks)
@@ -114,7 +114,7 @@ class Listing:
         if reads is None:
             return None
         planned = self._plan(query, selection, reads.dialect)
-        counting = self._plans.count(query, reads.dialect) if query.count == "exact" else None
+        counting = self.plans.count(query, reads.dialect) if query.count == "exact" else None
         snapshot = counting is not None or len(planned.statements) > 1
         try:
             rows, total = await reads.run(_page_and_total(planned, counting), snapshot=snapshot)
@@ -122,6 +122,31 @@ class Listing:
             return None
         ordering = planned.ordering
         return self._make(request, query, ordering, rows, ordering.values_of(selection.fields), total)
+
+    def plan(self, query: ListQuery, dialect: sa.Dialect) -> Planned:
+        """Return the statements of a page of whole rows."""
+        return self._plan(query, Selection(self.resource), dialect)
+
+    def page_of(
+        self,
+        query: ListQuery,
+        planned: Planned,
+        rows: list[Row],
+        path: str,
+        pairs: list[tuple[str, str]],
+        total: int | None,
+    ) -> Page:
+        """Return the page of whole rows that the statements of `plan` gave."""
+        return make_page(
+            query,
+            planned.ordering,
+            rows,
+            places=planned.ordering.values_of(tuple(self.resource.readable.values())),
+            path=path,
+            params=pairs,
+            total=total,
+            cursor_key=self.settings.query.cursor_key,
+        )
 
     def _plan(self, query: ListQuery, selection: Selection, dialect: sa.Dialect) -> Planned:
         fields = selection.fields
@@ -133,7 +158,7 @@ class Listing:
                 columns += ordering.columns()
             return sa.select(*columns).select_from(source.selectable).where(*source.criteria)
 
-        return self._plans.page(query, dialect, (selection.chosen, query.style), select)
+        return self.plans.page(query, dialect, (selection.chosen, query.style), select)
 
     def _read_objects(
         self, session: Session, request: Request, target: Target, query: ListQuery, selection: Selection
@@ -232,12 +257,11 @@ def _page_and_total(
     planned: Planned, counting: tuple[sa.Select[Any], dict[str, Any]] | None
 ) -> Work[tuple[list[Row], int | None]]:
     """The rows of a page, and how many there are in all where ``counting`` is the statement for that."""
-    steps: Work[list[Row]] = planned.steps()
-    rows = yield from steps
+    rows = yield from processed(planned.steps())
     if counting is None:
         return rows, None
     counted = yield counting
-    return rows, int(counted[0][0])
+    return rows, int(counted.raw[0][0])
 
 
 def media_type(accept: str | None) -> str:

@@ -16,13 +16,15 @@ from sqlalchemy import Table
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from ..database import SQLAlchemy
 from ..models.naming import table_name
 from ..web.problems import Problem, ProblemError
 from .access import Access
 from .endpoints import Endpoints
+from .fast.answers import PageAnswers, RowAnswers
+from .fast.routes import PlainReads, Selected
 from .hooks import Hooks
 from .listing import Listing
 from .operations.upsert import conflict_targets
@@ -48,6 +50,8 @@ _PATHS = {  # in the order of the routes: what is asked most is found first
     "replace": ("/{pk}", "PUT"),
     "delete": ("/{pk}", "DELETE"),
 }
+
+_SELECTED = "fastapi_sqlalchemy.selected"
 
 _registries: WeakKeyDictionary[SQLAlchemy, tuple[ResourceRegistry, Access]] = WeakKeyDictionary()
 
@@ -144,7 +148,31 @@ class CRUDRouter(APIRouter):
         """Match a request where the router is included; a path without the prefix in it needs no look at the routes."""
         if self.prefix and "%" not in self.prefix and self.prefix not in scope.get("path", "") and self._is_uniform():
             return Match.NONE, {}
+        included = scope.get("fastapi", {}).get("included_router")
+        if scope["type"] == "http" and included is not None and included.original_router is self:
+            selected = self._plain_reads.find(scope, included)
+            if selected is not None:
+                scope[_SELECTED] = selected
+                return Match.FULL, {}
         return super().matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request where the router is included; a plain read that `matches` has found is answered at once."""
+        selected: Selected | None = scope.pop(_SELECTED, None)
+        if selected is not None:
+            route: CRUDRoute = selected.context.original_route
+            scope.update(endpoint=route.endpoint, path_params=selected.path_params, route=route)
+            scope["fastapi"]["effective_route_context"] = selected.context
+            try:
+                if await selected.respond(scope, send):
+                    return
+            except Exception as error:
+                response = route.failed(error, Request(scope, receive))
+                if response is None:
+                    raise
+                await response(scope, receive, send)
+                return
+        await super().handle(scope, receive, send)
 
     def _is_uniform(self) -> bool:
         """Whether every route has the prefix, those that were added later too."""
@@ -157,7 +185,8 @@ class CRUDRouter(APIRouter):
         self, name: str, chosen: Sequence[str], given: Mapping[str, Sequence[params.Depends]], access: Access
     ) -> None:
         endpoints = Endpoints(self.settings, access)
-        owners: tuple[object, ...] = (Listing(endpoints), SetEndpoints(endpoints), endpoints)
+        listing = Listing(endpoints)
+        owners: tuple[object, ...] = (listing, SetEndpoints(endpoints), endpoints)
         describer = Describer(endpoints)
         methods: dict[str, list[str]] = {}
         for operation in chosen:
@@ -186,6 +215,9 @@ class CRUDRouter(APIRouter):
             )
             if method == "GET":
                 self.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, **common)
+        self._plain_reads = PlainReads(
+            list(self.routes), RowAnswers(endpoints), PageAnswers(listing), is_open=lambda: not access.has_rules
+        )
         for path, allowed in methods.items():
             self.add_api_route(
                 path,

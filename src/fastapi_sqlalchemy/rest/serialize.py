@@ -27,7 +27,7 @@ try:
 except ImportError:  # an extra; the standard library does the same, slower
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["Serializer", "dump_json", "dump_lines", "duration", "plain"]
+__all__ = ["Serializer", "dump_json", "dump_lines", "duration", "plain", "with_offset"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _MAX_DEPTH = 200
@@ -88,7 +88,7 @@ class Serializer:
         self.fields = tuple(fields)
         self.names = tuple(field.name for field in fields)
         self._converters: list[tuple[int, Callable[[Any], Any]]] = [
-            (number, _with_offset) for number, field in enumerate(self.fields) if field.timezone
+            (number, with_offset) for number, field in enumerate(self.fields) if field.timezone
         ]
 
     def objects(self, rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
@@ -128,7 +128,7 @@ def dump_lines(objects: Iterable[dict[str, Any]]) -> bytes:
     return b"".join(dump_json(item) + b"\n" for item in objects)
 
 
-def _with_offset(value: Any) -> Any:
+def with_offset(value: Any) -> Any:
     """Databases without an offset store UTC: say so."""
     if isinstance(value, dt.datetime) and value.tzinfo is None:
         return value.replace(tzinfo=dt.UTC)

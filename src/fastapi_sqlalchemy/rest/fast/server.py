@@ -17,8 +17,7 @@ from ...admission import AsyncGatedQueuePool
 from ...engines.liveness import ran_out_of_time
 from ...engines.reads import end_transaction_mode
 from ...scope import uninterrupted
-from ..operations.rows import Row
-from .statement import DriverStatement
+from .statement import DriverStatement, Found
 from .work import GiveWay, Statements, Work
 
 __all__ = ["ServerReads"]
@@ -122,7 +121,7 @@ async def _forsake(connection: Any, error: BaseException) -> None:
     await greenlet_spawn(connection.invalidate, error)
 
 
-async def _fetch_asyncpg(driver: Any, prepared: DriverStatement, parameters: tuple[Any, ...]) -> list[Row]:
+async def _fetch_asyncpg(driver: Any, prepared: DriverStatement, parameters: tuple[Any, ...]) -> Found:
     if prepared.is_described:
         return prepared.rows(await driver.fetch(prepared.text, *parameters), None)
     statement = await driver.prepare(prepared.text)
@@ -130,13 +129,13 @@ async def _fetch_asyncpg(driver: Any, prepared: DriverStatement, parameters: tup
     return prepared.rows(await statement.fetch(*parameters), description)
 
 
-async def _fetch_psycopg(driver: Any, prepared: DriverStatement, parameters: Mapping[str, Any]) -> list[Row]:
+async def _fetch_psycopg(driver: Any, prepared: DriverStatement, parameters: Mapping[str, Any]) -> Found:
     async with driver.cursor() as cursor:
         await cursor.execute(prepared.text, parameters)
         return prepared.rows(await cursor.fetchall(), cursor.description)
 
 
-_DRIVERS: Mapping[str, Callable[[Any, DriverStatement, Any], Awaitable[list[Row]]]] = {
+_DRIVERS: Mapping[str, Callable[[Any, DriverStatement, Any], Awaitable[Found]]] = {
     "asyncpg": _fetch_asyncpg,
     "psycopg": _fetch_psycopg,
 }

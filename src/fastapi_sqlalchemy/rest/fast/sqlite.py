@@ -16,9 +16,8 @@ from sqlalchemy import exc as sa_exc
 from ...admission import GatedQueuePool
 from ...engines.sqlite import end_brief_read, start_brief_read
 from ...exceptions import DatabaseUnavailableError
-from ..operations.rows import Row
-from .statement import DriverStatement
-from .work import GiveWay, Statements, Work
+from .statement import DriverStatement, Found
+from .work import UNREADABLE, GiveWay, Statements, Work
 
 __all__ = ["REST", "TURNS", "SQLiteReads"]
 
@@ -30,7 +29,7 @@ TURNS = 5
 REST = 100
 """Requests that a statement, once too long for the event loop, leaves to the ordinary path before it is tried again."""
 
-_FAILURES = (sqlite3.Error, sa_exc.SQLAlchemyError, ValueError, TypeError, ArithmeticError, LookupError)
+_FAILURES = (sqlite3.Error, sa_exc.SQLAlchemyError, *UNREADABLE)
 
 
 class SQLiteReads:
@@ -82,7 +81,7 @@ class SQLiteReads:
         return result
 
 
-def _fetch(driver: sqlite3.Connection, prepared: DriverStatement, values: Any) -> list[Row]:
+def _fetch(driver: sqlite3.Connection, prepared: DriverStatement, values: Any) -> Found:
     if prepared.rest:
         prepared.rest -= 1
         raise GiveWay

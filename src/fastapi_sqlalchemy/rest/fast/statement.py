@@ -10,13 +10,33 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from ..operations.rows import Row
 
-__all__ = ["DriverStatement", "UnsuitableStatementError"]
+__all__ = ["DriverStatement", "Found", "Process", "UnsuitableStatementError"]
 
 Process = Callable[[Any], Any]
 
 
 class UnsuitableStatementError(Exception):
     """A statement whose text depends on its values, such as the length of a list: SQLAlchemy has to run it."""
+
+
+class Found:
+    """Rows as the driver gave them, ``width`` values each, and the processors of those columns that have one."""
+
+    __slots__ = ("processors", "raw", "width")
+
+    def __init__(self, raw: Sequence[Row], processors: Sequence[tuple[int, Process]], width: int) -> None:
+        self.raw = raw
+        self.processors = processors
+        self.width = width
+
+    def processed(self) -> list[Row]:
+        """Return the rows as SQLAlchemy would give them; raises what a processor raises for a value not of its type."""
+        if not self.processors or not self.raw:
+            return list(self.raw)
+        columns: list[Any] = list(zip(*self.raw, strict=True))
+        for place, process in self.processors:
+            columns[place] = map(process, columns[place])
+        return list(zip(*columns, strict=True))
 
 
 class DriverStatement:
@@ -64,20 +84,11 @@ class DriverStatement:
             for name, process, default in self._binds
         }
 
-    def rows(self, found: Sequence[Row], description: Sequence[Sequence[Any]] | None) -> list[Row]:
-        """Return rows of the driver as SQLAlchemy would give them. ``description`` is asked for the first time only.
-
-        Raises what a processor raises for a stored value that is none of its type.
-        """
-        processors = self._processors
-        if processors is None:
-            processors = self._processors = self._prepare(description)
-        if not processors or not found:
-            return list(found)
-        columns: list[Any] = list(zip(*found, strict=True))
-        for place, process in processors:
-            columns[place] = map(process, columns[place])
-        return list(zip(*columns, strict=True))
+    def rows(self, found: Sequence[Row], description: Sequence[Sequence[Any]] | None) -> Found:
+        """Return rows of the driver; ``description`` is asked for the first time only."""
+        if self._processors is None:
+            self._processors = self._prepare(description)
+        return Found(found, self._processors, len(self._types))
 
     def _prepare(self, description: Sequence[Sequence[Any]] | None) -> list[tuple[int, Process]]:
         codes = [None] * len(self._types) if description is None else [column[1] for column in description]

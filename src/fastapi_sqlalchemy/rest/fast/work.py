@@ -9,18 +9,33 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 
 from ..operations.rows import Row
-from .statement import DriverStatement, UnsuitableStatementError
+from .statement import DriverStatement, Found, UnsuitableStatementError
 
-__all__ = ["GiveWay", "Statements", "Work"]
+__all__ = ["UNREADABLE", "GiveWay", "Statements", "Work", "processed"]
 
 T = TypeVar("T")
 
-Work: TypeAlias = Generator[tuple[sa.Select[Any], Mapping[str, Any]], list[Row], T]
-"""Reads of one request: yields each statement with its parameters, is sent the rows, and returns what they make."""
+Work: TypeAlias = Generator[tuple[sa.Select[Any], Mapping[str, Any]], Found, T]
+"""Reads of one request: yields each statement with its parameters, is sent its rows, and returns what they make."""
+
+UNREADABLE = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
+"""What a processor raises for a stored value that is not of its column's type."""
 
 
 class GiveWay(Exception):  # noqa: N818  # it is no error: the ordinary path does the work
     """The short way is not open to a request after all; nothing was answered yet."""
+
+
+def processed(steps: Generator[tuple[sa.Select[Any], dict[str, Any]], list[Row], T]) -> Work[T]:
+    """Return work that is sent rows as SQLAlchemy would give them."""
+    request = next(steps)
+    while True:
+        found = yield request
+        try:
+            request = steps.send(found.processed())
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 class Statements:

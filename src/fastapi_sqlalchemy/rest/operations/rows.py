@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import Session
 
-from ..etag import etag_fields, etag_of
+from ..etag import etag_fields, tag_of
 from ..fields import Field
 from ..hooks import Hooks
 from ..ownership import Ownership
@@ -109,8 +109,20 @@ class Shape:
 
     def etag(self, row: Row) -> str:
         """Return the ETag of a row of this shape."""
-        by_name = self.as_dict(row)
-        return etag_of(self.resource, [by_name[name] for name in etag_fields(self.resource)])
+        places, floats = self._tagged
+        values = [row[place] for place in places]
+        for place in floats:
+            if isinstance(values[place], int):
+                values[place] = float(values[place])
+        return tag_of(values)
+
+    @cached_property
+    def _tagged(self) -> tuple[list[int], list[int]]:
+        """Where in a row the values of the ETag stand, and which of these are floats."""
+        places = {item.name: place for place, item in enumerate(self.fields)}
+        names = etag_fields(self.resource)
+        floats = [number for number, name in enumerate(names) if self.resource.fields[name].python_type is float]
+        return [places[name] for name in names], floats
 
     def key(self, row: Row) -> Row:
         """Return the key of a row of this shape."""

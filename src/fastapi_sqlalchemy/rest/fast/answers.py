@@ -1,0 +1,178 @@
+"""Whole answers of plain reads: what `Endpoints.read` and `Listing.read_page` answer, without anything in between.
+
+Each of these answers or says None; then the ordinary route does all of it anew. They never refuse a request.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from starlette.datastructures import QueryParams
+from starlette.types import Scope
+
+from ..endpoints import Endpoints
+from ..etag import matches
+from ..keys import KeyNotFoundError, MalformedKeyError, decode_key
+from ..listing import Listing
+from ..operations.rows import Row
+from ..query import ListQuery, Planned, QueryError, parse_query
+from ..serialize import dump_json, with_offset
+from .statement import Found
+from .work import UNREADABLE, GiveWay, Work, processed
+from .writer import Write, writer
+
+__all__ = ["Answer", "PageAnswers", "RowAnswers"]
+
+_MAX_QUERIES = 256
+_MAX_QUERY = 512
+_JSON = (b"content-type", b"application/json")
+
+
+class Answer(NamedTuple):
+    """A response that is complete."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class RowAnswers:
+    """Answers reads of one row."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self.endpoints = endpoints
+        self.is_possible = "after_read" not in endpoints.settings.hooks and endpoints.presentation.is_direct
+
+    async def answer(self, scope: Scope, segment: str) -> Answer | None:
+        """Answer a read of the row with this key."""
+        endpoints = self.endpoints
+        if scope["query_string"]:
+            return None
+        try:
+            key = decode_key(endpoints.resource.key, segment)
+        except (MalformedKeyError, KeyNotFoundError):
+            return None
+        reads = endpoints.short_way.open()
+        if reads is None:
+            return None
+        try:
+            rows = await reads.run(endpoints.by_key(key))
+        except GiveWay:
+            return None
+        if not rows:
+            return None
+        tag = endpoints.shape.etag(rows[0])
+        etag = (b"etag", tag.encode())
+        known = _header(scope, b"if-none-match")
+        if known is not None and matches(known.decode("latin-1"), tag, weak=True):
+            return Answer(304, [etag], b"")
+        body = endpoints.presentation.row(rows[0])
+        return Answer(200, [etag, (b"content-length", b"%d" % len(body)), _JSON], body)
+
+
+class _Asked:
+    """What one query string asks for, with the statements that answer it."""
+
+    __slots__ = ("counting", "pairs", "planned", "query", "write")
+
+    def __init__(self, pairs: list[tuple[str, str]], query: ListQuery, planned: Planned, counting: Any) -> None:
+        self.pairs = pairs
+        self.query = query
+        self.planned = planned
+        self.counting: tuple[sa.Select[Any], dict[str, Any]] | None = counting
+        self.write: Write | None = None
+
+    def work(self) -> Work[tuple[Found | list[Row], int | None]]:
+        """Read the page, and count where that is asked for."""
+        found: Found | list[Row]
+        if len(self.planned.statements) == 1:
+            found = yield self.planned.statements[0], self.planned.parameters
+        else:
+            found = yield from processed(self.planned.steps())
+        if self.counting is None:
+            return found, None
+        counted = yield self.counting
+        return found, int(counted.raw[0][0])
+
+
+class PageAnswers:
+    """Answers lists as JSON; a query string that was read once is not read again."""
+
+    def __init__(self, listing: Listing) -> None:
+        self.listing = listing
+        self.is_possible = "after_read" not in listing.settings.hooks and listing.endpoints.presentation.is_direct
+        self._asked: dict[tuple[bytes, str], _Asked] = {}
+
+    async def answer(self, scope: Scope) -> Answer | None:
+        """Answer a list."""
+        accept = _header(scope, b"accept")
+        if accept is not None and (b"csv" in accept or b"ndjson" in accept):
+            return None
+        listing = self.listing
+        reads = listing.endpoints.short_way.open()
+        if reads is None:
+            return None
+        asked = self._read(scope["query_string"], reads.dialect)
+        if asked is None:
+            return None
+        snapshot = asked.counting is not None or len(asked.planned.statements) > 1
+        try:
+            found, total = await reads.run(asked.work(), snapshot=snapshot)
+            page = listing.page_of(asked.query, asked.planned, _rows(found, asked), scope["path"], asked.pairs, total)
+            if asked.write is None or not isinstance(found, Found):
+                items = listing.serializer.objects(page.rows)
+            else:
+                items = asked.write(page.rows)
+        except (GiveWay, *UNREADABLE):
+            return None
+        content = {"items": items, "next": page.next, "total": page.total} if listing.settings.envelope else items
+        body = dump_json(content)
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in page.headers.items()]
+        return Answer(200, [*headers, (b"content-length", b"%d" % len(body)), _JSON], body)
+
+    def _read(self, raw: bytes, dialect: sa.Dialect) -> _Asked | None:
+        name = (raw, dialect.name)
+        asked = self._asked.get(name)
+        if asked is not None:
+            return asked
+        listing = self.listing
+        pairs = QueryParams(raw).multi_items()
+        try:
+            query = parse_query(listing.resource, pairs, listing.settings.query)
+            if query.fields is not None or query.include or query.count == "estimated":
+                return None
+            planned = listing.plan(query, dialect)
+            counting = listing.plans.count(query, dialect) if query.count == "exact" else None
+        except QueryError:
+            return None
+        asked = _Asked(pairs, query, planned, counting)
+        if len(raw) <= _MAX_QUERY:
+            if len(self._asked) >= _MAX_QUERIES:
+                self._asked.pop(next(iter(self._asked)))
+            self._asked[name] = asked
+        return asked
+
+
+def _rows(found: Found | list[Row], asked: _Asked) -> list[Row]:
+    """The rows as the cursors need them; sets what writes them, where that can be done from the driver's values."""
+    if not isinstance(found, Found):
+        return found
+    ordering = asked.planned.ordering
+    fields = ordering.resource.readable.values()
+    places = ordering.values_of(tuple(fields))
+    width = len(fields)
+    if any(place >= width or place in (places or ()) for place, _ in found.processors):
+        return found.processed()
+    if asked.write is None:
+        offsets = [(place, with_offset) for place, field in enumerate(fields) if field.timezone]
+        asked.write = writer([field.name for field in fields], found.width, [*found.processors, *offsets])
+    return list(found.raw)
+
+
+def _header(scope: Scope, name: bytes) -> bytes | None:
+    """The first header field of that name."""
+    for found, value in scope["headers"]:
+        if found == name:
+            return bytes(value)
+    return None
