@@ -134,6 +134,7 @@ _BACKENDS: Mapping[str, _Backend] = MappingProxyType(
         "postgresql": _Backend(
             (_PSYCOPG, ("psycopg2", "psycopg2"), ("pg8000", "pg8000")), (_PSYCOPG, ("asyncpg", "asyncpg")), "postgres"
         ),
+        "cockroachdb": _Backend((_PSYCOPG, ("psycopg2", "psycopg2")), (("asyncpg", "asyncpg"), _PSYCOPG), "postgres"),
         "mysql": _MYSQL,
         "mariadb": _MYSQL,
         "oracle": _Backend((("oracledb", "oracledb"),), (("oracledb", "oracledb"),), "oracle"),

@@ -30,7 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 logger = logging.getLogger("fastapi_sqlalchemy")
 
 _SQLSTATES = frozenset({"40001", "40P01"})
-_MYSQL_ERRNOS = frozenset({1213})
+_MYSQL_ERRNOS = frozenset({1047, 1213})
 _SQLITE_CODES = frozenset({517})
 _FIRST_PAUSE = 0.01
 _LONGEST_PAUSE = 1.0
@@ -39,7 +39,8 @@ _LONGEST_PAUSE = 1.0
 def is_conflict(error: BaseException) -> bool:
     """Whether the database gave the transaction up in favour of another one, so that it can be run again.
 
-    SQLSTATE 40001 and 40P01 (SQL:2023; PostgreSQL manual, "Error Codes"), MySQL and MariaDB error 1213, SQLite's
+    SQLSTATE 40001 and 40P01 (SQL:2023; PostgreSQL manual, "Error Codes"), MySQL and MariaDB error 1213, which is also
+    Galera's certification failure, and 1047, by which a Galera node that is not ready refuses a command; SQLite's
     SQLITE_BUSY_SNAPSHOT. A connection that was lost is none: its COMMIT may have happened.
     """
     if not isinstance(error, sa_exc.DBAPIError) or error.connection_invalidated:

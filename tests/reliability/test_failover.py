@@ -196,6 +196,6 @@ def test_a_transaction_that_was_made_read_only_does_not_cost_the_pool_its_connec
 
 
 def _names(server: Primary) -> list[str]:
-    engine = sa.create_engine(server.url, poolclass=sa.NullPool)
+    engine = sa.create_engine(server.url.replace("postgresql", "postgresql+psycopg", 1), poolclass=sa.NullPool)
     with engine.connect() as connection:
         return list(connection.execute(sa.text("SELECT name FROM item")).scalars())

@@ -225,6 +225,15 @@ def test_isolated_reads_stay_on_the_one_connection(bench: Bench) -> None:
     assert bench.run(bench.names) == [[]]
 
 
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_replica_may_be_the_only_server(driver: str, standby: Standby) -> None:
+    """A URL with one host means that host, whether it takes writes or not."""
+    alone = Bench(standby, [], driver)
+    assert alone.run(alone.port, alone.port) == [standby.port] * 2
+    assert len(alone.db.replicas) == 0
+    assert alone.db.replicas.status() == []
+
+
 @pytest.mark.parametrize(
     "replicas", [["sqlite:///other.db"], [("postgresql://127.0.0.1/app", 0)], "postgresql://127.0.0.1/app"]
 )

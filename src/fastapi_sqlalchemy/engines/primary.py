@@ -50,8 +50,8 @@ def refuses_writes(error: BaseException) -> bool:
 
 def has_several_hosts(url: URL) -> bool:
     """Whether a URL of PostgreSQL names several servers (``?host=a:5432&host=b:5432`` or ``?host=a,b``)."""
-    hosts = url.query.get("host", ())
-    return url.get_backend_name() == "postgresql" and (not isinstance(hosts, str) or "," in hosts)
+    hosts = url.query.get("host", "")
+    return url.get_backend_name() == "postgresql" and ("," in hosts if isinstance(hosts, str) else len(hosts) > 1)
 
 
 class Primary:

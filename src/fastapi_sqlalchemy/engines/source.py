@@ -38,6 +38,10 @@ THREADED_HOLDERS = 2
 """The same for threads that talk to a server; one whose server takes its time keeps nobody back (see `Gate`)."""
 
 
+_SPEAK_POSTGRESQL = frozenset({"postgresql", "cockroachdb"})
+"""The dialects over PostgreSQL's drivers; YugabyteDB and Citus are reached as ``postgresql://``."""
+
+
 class EngineSource:
     """The engines of one database.
 
@@ -251,7 +255,7 @@ class EngineSource:
         backend = url.get_backend_name()
         if backend == "sqlite":
             arguments["check_same_thread"] = False
-        elif backend == "postgresql":
+        elif backend in _SPEAK_POSTGRESQL:
             arguments = postgresql.connect_args(
                 url,
                 connect_timeout=config.connect_timeout,
@@ -277,7 +281,7 @@ class EngineSource:
             if is_memory_url(self.url) and self._memory is None:
                 self._memory = MemoryFile()
             configure_sqlite(engine, config.sqlite, config.statement_timeout, self._memory)
-        elif backend == "postgresql":
+        elif backend in _SPEAK_POSTGRESQL:
             postgresql.hold_deadlines(engine, config.statement_timeout, config.connect_timeout)
             if config.pooler is None or not pgbouncer.needs_transactions(engine, config.statement_timeout):
                 begin_late(engine)
