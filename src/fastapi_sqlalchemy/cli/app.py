@@ -12,6 +12,7 @@ from sqlalchemy import exc as sa_exc
 
 from ..exceptions import FastAPISQLAlchemyError
 from ..web.startup import describe_failure
+from .admin import app as admin
 from .serve import serve
 
 __all__ = ["app", "main", "run"]
@@ -25,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("serve")(serve)
+app.add_typer(admin, name="admin")
 
 
 @app.callback()

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
@@ -17,25 +17,34 @@ from fastapi.routing import APIRoute
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 
+from ..admin import Admin
 from ..database import SQLAlchemy
 from ..exceptions import ConfigurationError
 from ..rest.diagram import diagram
 from ..rest.narrowing import is_table
 from ..rest.reflect import Reflection, reflect
+from ..rest.resource import entity_of
 from ..rest.row_counts import RowCounts
 from ..rest.start_page import page_response, start_page, svg_response
 from ..web.problems import install_problem_handlers
 from .target import Database, database_of
 from .token import BearerToken
 
-__all__ = ["ServeSettings", "create_app", "is_loopback", "read_database"]
+__all__ = ["TEMPORARY", "ServeSettings", "add_admin", "create_app", "is_loopback", "read_database"]
 
 _MAX_DRAWN = 150
+
+TEMPORARY = "admin"
+"""The name of the account that lives as long as the server."""
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """What to serve and to whom; ``token_env`` is the name of the variable that holds the bearer token."""
+    """What to serve and to whom.
+
+    ``token_env`` is the name of the variable that holds the bearer token; ``admin_hash`` the hash of the password of an
+    account that lives as long as the server.
+    """
 
     target: str
     host: str = "127.0.0.1"
@@ -44,6 +53,9 @@ class ServeSettings:
     exclude: tuple[str, ...] = ()
     schema: str | None = None
     token_env: str | None = None
+    admin: bool = False
+    no_login: bool = False
+    admin_hash: str | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The settings as JSON can hold them."""
@@ -102,7 +114,7 @@ def create_app(settings: ServeSettings, found: tuple[Database, Reflection] | Non
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None, None]:
         yield
-        for db in (reflection.db, counts.db):
+        for db in (reflection.db, counts.db, *(() if admin is None else (admin.store.db,))):
             await db.adispose()
 
     app = FastAPI(
@@ -117,6 +129,7 @@ def create_app(settings: ServeSettings, found: tuple[Database, Reflection] | Non
         redirect_slashes=False,
     )
     install_problem_handlers(app, reflection.metadata, http_errors=True)
+    admin = add_admin(app, settings, reflection, database.title, _free("/admin", taken)) if settings.admin else None
     if guard is None and is_loopback(settings.host):
         # a page of another site may not reach the database by a name that it points at this machine (DNS rebinding)
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", settings.host])
@@ -151,6 +164,24 @@ def create_app(settings: ServeSettings, found: tuple[Database, Reflection] | Non
     for router in reflection.routers(dependencies=dependencies):
         app.include_router(router)
     return app
+
+
+def add_admin(app: FastAPI, settings: ServeSettings, reflection: Reflection, title: str, path: str) -> Admin:
+    """Put the admin on an application: every table and view that can be read, the others named with the reason."""
+    readable = [item for item in reflection.served if item.resource is not None and item.problem is None]
+    skipped = [(item.name, item.problem or "it has no columns") for item in reflection.served if item not in readable]
+    return Admin(
+        app,
+        db=reflection.db,
+        auth=False if settings.no_login else "login",
+        write=settings.write,
+        path=path,
+        title=title,
+        resources=[item.resource for item in readable if item.resource is not None],
+        names={entity_of(item.resource): item.name for item in readable if item.resource is not None},
+        skipped=[*skipped, *reflection.skipped],
+        temporary=None if settings.admin_hash is None else (TEMPORARY, settings.admin_hash),
+    )
 
 
 def _bearer_of(request: Request) -> str:

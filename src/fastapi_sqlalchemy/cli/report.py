@@ -32,10 +32,18 @@ def progress_line(label: str, stream: TextIO | None = None) -> Generator[Callabl
         yield lambda what: status.update(f"Reading {escape(label)}: {escape(_plain(what))}")
 
 
-def report(label: str, reflection: Reflection, base: str, docs: str, stream: TextIO | None = None) -> None:
+def report(
+    label: str,
+    reflection: Reflection,
+    base: str,
+    docs: str,
+    more: Sequence[tuple[str, str]] = (),
+    stream: TextIO | None = None,
+) -> None:
     """Print a table of what is served, what is not and why, and the URLs.
 
-    ``base`` is where the server is, such as ``http://127.0.0.1:8000``; ``docs`` the path of the documentation.
+    ``base`` is where the server is, such as ``http://127.0.0.1:8000``; ``docs`` the path of the documentation;
+    ``more`` are names and texts of further lines.
     """
     target: TextIO = sys.stdout if stream is None else stream
     header = ("Path", "Kind", "Columns", "Key", "")
@@ -43,7 +51,7 @@ def report(label: str, reflection: Reflection, base: str, docs: str, stream: Tex
     served = {item.name for item in reflection.served}
     rows += [("-", "", "", "", f"{name}: not served, {why}") for name, why in reflection.skipped if name not in served]
     _print_table(target, f"{label} ({'read and write' if reflection.write else 'read only'})", header, rows)
-    for name, url in (("Start page", f"{base}/"), ("Docs", f"{base}{docs}")):
+    for name, url in (("Start page", f"{base}/"), ("Docs", f"{base}{docs}"), *more):
         _line(target, f"{name}: {url}")
     target.flush()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..exceptions import ConfigurationError, MissingExtraError
+from .admin_access import admin_of
 from .application import ServeSettings, create_app, is_loopback, read_database
 from .report import progress_line, report
 
@@ -29,7 +30,8 @@ def serve(
     tables: Annotated[str | None, typer.Option(help="The only tables and views to serve, comma separated.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Tables and views to leave out, comma separated.")] = None,
     schema: Annotated[str | None, typer.Option(help="The schema, where it is not the default one.")] = None,
-    admin: Annotated[bool, typer.Option("--admin", help="Add the admin.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Add the admin: pages to look at and change rows.")] = False,
+    no_login: Annotated[bool, typer.Option("--no-login", help="The admin without a login, on this machine.")] = False,
     postgrest: Annotated[bool, typer.Option("--postgrest", help="Speak PostgREST's wire too.")] = False,
     token_env: Annotated[
         str | None, typer.Option(help="The environment variable with the bearer token that every request needs.")
@@ -37,9 +39,8 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, max=256, help="How many processes.")] = 1,
 ) -> None:
     """Serve the tables and views of a database as a REST API, read-only and on this machine unless told otherwise."""
-    for name, asked in (("--admin", admin), ("--postgrest", postgrest)):
-        if asked:
-            raise ConfigurationError(f"{name} is not part of this version; leave it out.")
+    if postgrest:
+        raise ConfigurationError("--postgrest is not part of this version; leave it out.")
     settings = ServeSettings(
         target=url,
         host=host,
@@ -48,7 +49,13 @@ def serve(
         exclude=_names(exclude) or (),
         schema=schema,
         token_env=token_env,
+        admin=admin,
+        no_login=no_login,
     )
+    if no_login and not (admin and is_loopback(host)):
+        raise ConfigurationError(
+            "--no-login is for --admin on this machine alone: a loopback address such as 127.0.0.1."
+        )
     if settings.token is None and write and not is_loopback(host):
         raise ConfigurationError(
             f"--write on {host} needs a token: other machines could change the data. Name the environment variable "
@@ -76,9 +83,11 @@ def _run(settings: ServeSettings, port: int, workers: int) -> None:
     try:
         with progress_line(_label(settings)) as progress:
             found = read_database(settings, progress)
+        admin = admin_of(settings, found[0].url) if settings.admin else None
+        settings = settings if admin is None else admin.settings
         app = create_app(settings, found)
         base = _base(listener)
-        report(found[0].label, found[1], base, str(app.docs_url))
+        report(found[0].label, found[1], base, str(app.docs_url), () if admin is None else admin.lines(app, base))
         if workers == 1:
             uvicorn.Server(uvicorn.Config(app, server_header=False)).run(sockets=[listener])
             return
