@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from fastapi_sqlalchemy.engines import live_engines
+from tests.support.caches import empty_caches
 from tests.support.databases import (
     SERVERS,
     Servers,
@@ -26,12 +26,6 @@ from tests.support.figures import read_figures, record_figure
 
 _servers: Servers | None = None
 _folder: Path | None = None
-# FastAPI keeps the last thousands of endpoints, and with them whole applications and their models.
-_caches_of_endpoints: list[Any] = [
-    value
-    for value in vars(importlib.import_module("fastapi.dependencies.models")).values()
-    if hasattr(value, "cache_clear")
-]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -117,8 +111,7 @@ def anyio_backend() -> str:
 def pools_are_empty() -> Iterator[None]:
     """After every test no connection is checked out of any pool, and nothing is left for the collector to warn of."""
     yield
-    for cache in _caches_of_endpoints:
-        cache.cache_clear()
+    empty_caches()
     gc.collect()
     leaks = [
         f"{engine.url!r}: {engine.pool.status()}"
@@ -126,8 +119,6 @@ def pools_are_empty() -> Iterator[None]:
         if getattr(engine.pool, "checkedout", lambda: 0)() > 0
     ]
     for engine in live_engines():
-        # The collector cannot see through SQLAlchemy's cache of statements, which lead back to the models.
-        engine.clear_compiled_cache()
         if not engine.dialect.is_async:
             engine.dispose()
     assert not leaks, "connections left checked out: " + "; ".join(leaks)

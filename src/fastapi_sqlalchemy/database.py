@@ -151,6 +151,8 @@ class SQLAlchemy:
         self._binding: Binding | None = None
         self._latest: Binding | None = None
         self._bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
+        self.extensions: dict[str, Any] = {}
+        """What other parts of the package keep for this database; it lives as long as the database does."""
         self._base = declarative_base_for(model_class, metadata)
         adopt(self._base.metadata, self)
         _databases.add(self)

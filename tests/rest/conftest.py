@@ -20,6 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.engines import live_engines
 from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.support.caches import empty_caches
 from tests.support.databases import server_url, temporary_database
 
 CANARY = "canary-7f3a"
@@ -230,6 +231,7 @@ def running_shop(request: pytest.FixtureRequest, databases: dict[str, str]) -> I
         assert shop.client.portal is not None
         shop.client.portal.call(shop.db.adispose)
     shop.db.drop_all(confirmed=True)
+    empty_caches()
     shop.db.dispose()
 
 

@@ -59,8 +59,9 @@ def hold_deadlines(engine: Engine, statement_timeout: float | None, connect_time
     )
 
     @event.listens_for(engine, "do_connect")
-    def _open(_dialect: Any, _record: Any, cargs: list[Any], cparams: dict[str, Any]) -> Any:
-        if engine.dialect.is_async:
+    def _open(dialect: Any, _record: Any, cargs: list[Any], cparams: dict[str, Any]) -> Any:
+        # SQLAlchemy's caches hold dialects for ever, and a dialect this function: it must not lead to the engine.
+        if dialect.is_async:
             cparams.setdefault("async_creator_fn", async_class.connect)
             return None
         return sync_class.connect(*cargs, **cparams)

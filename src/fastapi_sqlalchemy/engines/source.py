@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import threading
 import weakref
@@ -11,7 +12,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -30,6 +31,8 @@ from .replicas import Replicas
 from .sqlite import MemoryFile, configure_sqlite, is_memory_url
 
 __all__ = ["EngineSource"]
+
+logger = logging.getLogger("fastapi_sqlalchemy")
 
 SQLITE_HOLDERS = 1
 """How many short SQLite transactions run at once; more contend for the interpreter's lock and all become slower."""
@@ -209,7 +212,8 @@ class EngineSource:
         except ImportError as error:
             raise missing_driver(url, error) from None
         self._configure(engine)
-        weakref.finalize(self, _dispose_forgotten, engine, os.getpid()).atexit = False
+        # The finalizer holds the connections, not the engine, whose cache of statements leads back to this object.
+        weakref.finalize(self, _close_forgotten, _opened_by(engine), os.getpid()).atexit = False
         return engine
 
     def _build_async(self, *, pooled: bool) -> AsyncEngine:
@@ -301,10 +305,31 @@ class EngineSource:
         register(engine)
 
 
-def _dispose_forgotten(engine: Engine, owner: int) -> None:
-    """Close the pool of a database object that is gone; a forked child leaves its parent's connections alone."""
-    if os.getpid() == owner:
-        engine.dispose()
+def _opened_by(engine: Engine) -> dict[int, Any]:
+    """The connections that the pool of an engine has open, kept up to date."""
+    opened: dict[int, Any] = {}
+
+    def add(connection: Any, _record: Any) -> None:
+        opened[id(connection)] = connection
+
+    def drop(connection: Any, _record: Any) -> None:
+        opened.pop(id(connection), None)
+
+    event.listen(engine, "connect", add)
+    event.listen(engine, "close", drop)
+    event.listen(engine, "detach", drop)
+    return opened
+
+
+def _close_forgotten(opened: dict[int, Any], owner: int) -> None:
+    """Close what the pool of a database that is gone has left; a forked child leaves its parent's connections alone."""
+    if os.getpid() != owner:
+        return
+    for connection in list(opened.values()):
+        try:
+            connection.close()
+        except Exception:
+            logger.warning("A connection of a database that is gone could not be closed.", exc_info=True)
 
 
 def _has_async_dialect(url: URL) -> bool:
@@ -341,8 +366,9 @@ def _dispose_with_loop(reference: weakref.ref[EngineSource], loop: asyncio.Abstr
         try:
             yield
         finally:
-            source = reference()
-            engine = None if source is None else source._async.pop(loop, None)  # pyright: ignore[reportPrivateUsage]
+            source, ending = reference(), asyncio.get_running_loop()
+            _held.pop(ending, None)
+            engine = None if source is None else source._async.pop(ending, None)  # pyright: ignore[reportPrivateUsage]
             if engine is not None:
                 await engine.dispose()
 

@@ -124,7 +124,8 @@ def configure_sqlite(
     engine: Engine, settings: Mapping[str, Any], statement_timeout: float | None, memory: MemoryFile | None
 ) -> None:
     """Install the rules on every connection of ``engine`` (for an async engine: its ``sync_engine``)."""
-    _check_directory(engine.url)
+    url = engine.url
+    _check_directory(url)
     always_autocommit = getattr(engine.dialect, "_on_connect_isolation_level", None) == "AUTOCOMMIT"
     begins = settings["begin"] is not None and not always_autocommit
 
@@ -137,7 +138,7 @@ def configure_sqlite(
         if memory is not None:
             cargs[0] = memory.path
         else:
-            _check_directory(engine.url)
+            _check_directory(url)
 
     @event.listens_for(engine, "connect")
     def _connected(dbapi_connection: Any, record: Any) -> None:

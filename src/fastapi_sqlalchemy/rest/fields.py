@@ -24,7 +24,7 @@ _LITERAL_DEFAULT = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
 class Field:
     """One column of a resource.
 

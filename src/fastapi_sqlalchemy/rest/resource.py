@@ -77,6 +77,8 @@ class Resource:
     exclude: frozenset[str] = frozenset()
     expose: frozenset[str] = frozenset()
     registry: ResourceRegistry = field(default_factory=lambda: ResourceRegistry(), repr=False)
+    made: dict[Any, Any] = field(default_factory=dict[Any, Any], init=False, repr=False)
+    """What is made of this resource once: its shape, its schemas."""
 
     @cached_property
     def criteria(self) -> tuple[sa.ColumnElement[bool], ...]:

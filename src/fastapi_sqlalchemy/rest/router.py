@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 from urllib.parse import quote
-from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter, params
 from pydantic import BaseModel
@@ -52,8 +51,6 @@ _PATHS = {  # in the order of the routes: what is asked most is found first
 }
 
 _SELECTED = "fastapi_sqlalchemy.selected"
-
-_registries: WeakKeyDictionary[SQLAlchemy, tuple[ResourceRegistry, Access]] = WeakKeyDictionary()
 
 
 class CRUDRouter(APIRouter):
@@ -279,9 +276,7 @@ def _chosen(resource: Resource, operations: Iterable[str], *, bulk: bool, aggreg
 
 
 def _registry_of(db: SQLAlchemy) -> tuple[ResourceRegistry, Access]:
-    found = _registries.get(db)
-    if found is None:
-        found = _registries[db] = (ResourceRegistry(), Access())
+    found: tuple[ResourceRegistry, Access] = db.extensions.setdefault("rest", (ResourceRegistry(), Access()))
     return found
 
 

@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Annotated, Any, Literal
-from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from pydantic import (
@@ -49,15 +48,14 @@ _TIME = re.compile(r"\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:[Zz]|[+-]\d\d:?\d\d)?", r
 _CLOCK_PATTERN = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
 _DECIMAL_DIGITS = 1000
 
-_read_models: WeakKeyDictionary[Resource, dict[tuple[str | None, bool], type[BaseModel]]] = WeakKeyDictionary()
-
 
 def read_model(resource: Resource, *, name: str | None = None, partial: bool = False) -> type[BaseModel]:
     """Return the model of a row as it is answered; ``partial`` has no required field (``fields=``)."""
-    known = _read_models.setdefault(resource, {})
-    if (name, partial) not in known:
-        known[name, partial] = _read_model(resource, name or _title(resource), partial=partial)
-    return known[name, partial]
+    key = ("read model", name, partial)
+    if key not in resource.made:
+        resource.made[key] = _read_model(resource, name or _title(resource), partial=partial)
+    found: type[BaseModel] = resource.made[key]
+    return found
 
 
 def _read_model(resource: Resource, name: str, *, partial: bool) -> type[BaseModel]:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
@@ -78,9 +77,9 @@ class Shape:
     @classmethod
     def of(cls, resource: Resource) -> Shape:
         """Return the shape of a resource, made once."""
-        found = _shapes.get(resource)
+        found: Shape | None = resource.made.get(cls)
         if found is None:
-            found = _shapes[resource] = cls(resource)
+            found = resource.made[cls] = cls(resource)
         return found
 
     @cached_property
@@ -128,9 +127,6 @@ class Shape:
         """Return the key of a row of this shape."""
         by_name = self.as_dict(row)
         return tuple(by_name[item.name] for item in self.resource.key)
-
-
-_shapes: WeakKeyDictionary[Resource, Shape] = WeakKeyDictionary()
 
 
 def dialect_of(session: Session) -> Any:

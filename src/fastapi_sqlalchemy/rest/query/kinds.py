@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
@@ -74,10 +74,15 @@ _TYPES: tuple[tuple[type[Any] | tuple[type[Any], ...], Kind], ...] = (
 )
 
 
-@lru_cache(maxsize=4096)
+_known: WeakKeyDictionary[Field, Kind] = WeakKeyDictionary()
+
+
 def kind_of(field: Field) -> Kind:
     """Return the kind of a field: by its SQL type, under any ``TypeDecorator``."""
-    return _kind_of_type(field.sql_type)
+    found = _known.get(field)
+    if found is None:
+        found = _known[field] = _kind_of_type(field.sql_type)
+    return found
 
 
 def _kind_of_type(sql_type: sa.types.TypeEngine[Any]) -> Kind:
