@@ -143,10 +143,11 @@ class Session(sqlalchemy.orm.Session):
     def _read_by(self, route: ReadRoute, statement: Any, *args: Any, **options: Any) -> Any:
         """Run a statement on the server that the route chose; at the primary when that one was a replica and failed."""
         self._choose_server(route)
+        begun = time.monotonic()
         try:
             return super()._execute_internal(statement, *args, **options)
         except Exception as error:
-            primary = route.leaves(error)
+            primary = route.leaves(error, time.monotonic() - begun)
             if primary is None and not (was_lost(error) and only_reads(statement)):
                 raise
             transaction = self.get_transaction()

@@ -20,6 +20,7 @@ class CircuitBreaker:
         self._longest = longest
         self._lock = threading.Lock()
         self._open_until = 0.0
+        self._trying = False
         self.failures = 0
 
     @property
@@ -41,17 +42,27 @@ class CircuitBreaker:
             if now < self._open_until:
                 return False
             self._open_until = now + self._pause()
+            self._trying = True
             return True
 
     def succeeded(self) -> None:
         """The server answered."""
-        self.failures = 0
-
-    def failed(self) -> None:
-        """The server did not answer, or not in time."""
         with self._lock:
+            self.failures = 0
+            self._trying = False
+
+    def failed(self) -> bool:
+        """The server did not answer, or not in time; returns whether that is news.
+
+        What was under way when it failed fails with it, and is no further failure.
+        """
+        with self._lock:
+            if self.failures and not self._trying:
+                return False
             self.failures += 1
+            self._trying = False
             self._open_until = time.monotonic() + self._pause()
+            return True
 
     def _pause(self) -> float:
         doubled = self._first * 2.0 ** min(self.failures - 1, 16)

@@ -7,6 +7,7 @@ import logging
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -23,6 +24,7 @@ from .liveness import ran_out_of_time, was_lost
 from .positions import UNKNOWN, Positions, Watermark, positions_of
 from .probe import ask
 from .reads import end_transaction_mode
+from .watchdog import Watchdog
 
 __all__ = ["ATTEMPT", "CHECK_EVERY", "ReadRoute", "ReplicaStatus", "Replicas", "position_after_commit"]
 
@@ -80,6 +82,8 @@ class Server:
         self.replica = replica
         self.source = source
         self.breaker = CircuitBreaker()
+        self._watchdog = Watchdog(replica.parsed, self._is_silent)
+        self._watched: weakref.WeakSet[Engine] = weakref.WeakSet()
         self.position: str | None = None
         self.lag_seconds: float | None = None
         self.lag_bytes: int | None = None
@@ -106,7 +110,13 @@ class Server:
 
     def engine(self, *, asynchronous: bool) -> Engine:
         """The engine for a session of that kind."""
-        return self.source.asynchronous().sync_engine if asynchronous else self.source.sync()
+        engine = self.source.asynchronous().sync_engine if asynchronous else self.source.sync()
+        if engine not in self._watched:
+            with self._lock:
+                if engine not in self._watched:
+                    self._watched.add(engine)
+                    self._watchdog.watch(engine)
+        return engine
 
     def serves(self, watermark: Watermark, *, asynchronous: bool) -> bool:
         """Whether it shows all that the reader must see, now; asks it where the last check does not tell.
@@ -131,12 +141,16 @@ class Server:
 
     def failed(self, error: BaseException) -> None:
         """Leave it out for a while."""
+        first = self.breaker.is_closed
+        if not self.breaker.failed():
+            return
         self.failures += 1
         self._checked_at = 0.0
-        first = self.breaker.is_closed
-        self.breaker.failed()
         if first:
             logger.warning("The replica %s does not serve (%s); it is left out.", self.url, type(error).__name__)
+
+    def _is_silent(self) -> None:
+        self.failed(TimeoutError("The server greets no new connection."))
 
     def status(self) -> ReplicaStatus:
         """Its figures."""
@@ -258,8 +272,11 @@ class ReadRoute:
         self._server = self._replicas.choose(self._watermark, asynchronous=self._asynchronous)
         return self._primary if self._server is None else self._server.engine(asynchronous=self._asynchronous)
 
-    def leaves(self, error: BaseException) -> Engine | None:
-        """The primary's engine when an error is the replica's own, and the read may be done there; else None."""
+    def leaves(self, error: BaseException, seconds: float) -> Engine | None:
+        """The primary's engine when an error is the replica's own, and the read may be done there; else None.
+
+        ``seconds`` is what the statement has taken: one that ran into its deadline is not begun again.
+        """
         server = self._server
         if server is None:
             return None
@@ -267,8 +284,8 @@ class ReadRoute:
             pass  # the server is well, but not for this read
         elif _is_failure(error):
             server.failed(error)
-            if ran_out_of_time(error):
-                return None  # the reader has waited for long enough
+            if seconds > 2 * ATTEMPT and ran_out_of_time(error):
+                return None
         else:
             return None
         self._server = None
