@@ -76,12 +76,13 @@ class Server:
         found = re.search(r"VmHWM:\s+(\d+)", status)
         return int(found.group(1)) if found else 0
 
-    def load(self, path: str, *, seconds: float, clients: int) -> Sample:
-        """Load one route with wrk for some seconds."""
+    def load(self, path: str, *, seconds: float, clients: int, script: Path | None = None) -> Sample:
+        """Load one route with wrk for some seconds; ``script`` makes requests other than GET."""
         before = self.cpu_seconds()
         output = subprocess.run(
             [
                 *("wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--timeout", "10s", "--latency"),
+                *(() if script is None else ("-s", str(script))),
                 f"http://127.0.0.1:{self.port}{path}",
             ],
             capture_output=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import String, create_engine
+from sqlalchemy import String, create_engine, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 ROWS = 1_000
@@ -86,6 +86,8 @@ def fill(url: str) -> None:
                 for number in range(1, ROWS + 1)
             ],
         )
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT setval(pg_get_serial_sequence('bench_user', 'id'), 1000000)"))
     engine.dispose()
 
 

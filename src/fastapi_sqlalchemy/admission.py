@@ -338,9 +338,9 @@ class _Gated(QueuePool):
         self._tickets = {}
 
     @property
-    def is_discarded(self) -> bool:
-        """Whether the pool was disposed: connections that come back are closed."""
-        return self._discarded
+    def keeps_returned(self) -> bool:
+        """Whether a connection that comes back now is kept; one past the pool's size, or past its end, is closed."""
+        return not self._discarded and self.checkedin() < self.size()
 
     def recreate(self) -> QueuePool:
         fresh = super().recreate()

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .config import DatabaseConfig, DatabaseOptions, ReplicaOption, masked
 from .engines import EngineSource, Replicas
+from .engines.turns import writers_turn
 from .exceptions import (
     AmbiguousDatabaseError,
     AsyncScopeRequiredError,
@@ -289,12 +290,15 @@ class SQLAlchemy:
         scope.binding = binding
         return scope
 
-    def unused_binding(self) -> Binding | None:
-        """The engines and settings that a session opened here would have; None where one is open already."""
+    def unused_binding(self, *, alone: bool = False) -> Binding | None:
+        """The engines and settings that a session opened here would have; None where one is open already.
+
+        ``alone`` says None too where a scope is around, or would be opened.
+        """
         found = unused_binding(self)
         if found is None:
             return self._binding or self.default_binding()
-        return None if found is IN_USE else cast(Binding, found)
+        return None if alone or found is IN_USE else cast(Binding, found)
 
     def __call__(
         self, session_args: Mapping[str, Any] | None = None, commit_on_exit: bool | None = None
@@ -553,7 +557,11 @@ async def _run_alone(scope: Scope, work: Callable[[Session], T], use_async: bool
             scope.close()
 
     if not use_async:
-        result = await anyio.to_thread.run_sync(in_worker)
+        if scope.writing and scope.source.dialect_name == "sqlite":
+            async with writers_turn(str(scope.source.url.database), scope.source.config.pool_timeout):
+                result = await anyio.to_thread.run_sync(in_worker)
+        else:
+            result = await anyio.to_thread.run_sync(in_worker)
         for ended in scope.sessions:
             await run_async_callbacks(ended)
         return result

@@ -330,12 +330,22 @@ def _within(transaction: SessionTransaction | None, other: SessionTransaction) -
 
 
 _READ_EVENTS = ("after_begin", "after_transaction_create", "after_transaction_end", "do_orm_execute")
-_listeners = Listeners([(Session(), _READ_EVENTS)])
+_WRITE_EVENTS = (
+    "after_commit",
+    "after_flush",
+    "after_rollback",
+    "after_soft_rollback",
+    "before_commit",
+    "before_flush",
+)
+_any_session = Session()
+_reading = Listeners([(_any_session, _READ_EVENTS)])
+_writing = Listeners([(_any_session, _WRITE_EVENTS)])
 
 
-def are_sessions_observed() -> bool:
-    """Whether anybody but this package listens to what every session does when it reads."""
-    return _listeners.have_changed
+def are_sessions_observed(*, writes: bool = False) -> bool:
+    """Whether anybody but this package listens to what every session does when it reads, or when it ``writes``."""
+    return _reading.have_changed or (writes and _writing.have_changed)
 
 
 class AsyncSession(_AsyncSession):

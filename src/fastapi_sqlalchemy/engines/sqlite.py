@@ -33,6 +33,7 @@ __all__ = [
     "has_written",
     "is_memory_url",
     "start_brief_read",
+    "start_statement",
 ]
 
 _STATE = "fastapi_sqlalchemy.sqlite"
@@ -96,6 +97,15 @@ class _State:
             self.turns -= 1
             return self.turns < 0
         return time.monotonic() > self.deadline
+
+
+def start_statement(info: Mapping[str, Any], seconds: float | None) -> bool:
+    """Give what the connection runs next its deadline. False where the connection was not configured here."""
+    state: _State | None = info.get(_STATE)
+    if state is None:
+        return False
+    state.deadline = float("inf") if seconds is None else time.monotonic() + seconds
+    return True
 
 
 def start_brief_read(info: Mapping[str, Any], driver: sqlite3.Connection, turns: int) -> bool:

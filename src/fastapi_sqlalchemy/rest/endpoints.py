@@ -17,6 +17,7 @@ from ..web.problems import Problem, ProblemError
 from .access import Access
 from .bodies import Body
 from .etag import etag_fields, etag_of, matches
+from .fast.creates import Creates
 from .fast.reads import ShortWay
 from .fast.work import GiveWay, Work
 from .keys import KeyNotFoundError, MalformedKeyError, decode_key, encode_key
@@ -52,6 +53,7 @@ class Endpoints:
         self.schemas = Schemas(settings)
         self.presentation = Presentation(self.shape, settings.read_schema)
         self.short_way = ShortWay(settings.db, settings.use_async)
+        self._creates = Creates(self.shape, self.short_way)
         self._bodies: dict[tuple[Any, ...], Body] = {}
 
     async def read(self, request: Request, scope: Any) -> Response:
@@ -77,7 +79,8 @@ class Endpoints:
         target = await self.changed(request, scope)
         body = self.body("Create", preset=target.ownership.presets())
         rows, many = await body.many(crud(request), self.resource)
-        created = await self.run(lambda session: write.create(session, target, rows))
+        row = None if many else await self._creates.create(target, rows[0])
+        created = [row] if row is not None else await self.run(lambda session: write.create(session, target, rows))
         headers: dict[str, str] = {}
         if not many:
             headers = self._entity_headers(created[0])

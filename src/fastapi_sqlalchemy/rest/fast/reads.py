@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import Engine
 
 from ...database import SQLAlchemy
 from ...engines.listeners import is_observed
 from ...sessions import are_sessions_observed
+from ..operations.rows import Row
 from .server import ServerReads
 from .sqlite import SQLiteReads
+from .statement import DriverStatement
 from .work import Work
 
 __all__ = ["Reads", "ShortWay"]
@@ -33,6 +35,13 @@ class Reads(Protocol):
         """
         ...
 
+    async def write(self, statement: DriverStatement, values: Mapping[str, Any]) -> list[Row]:
+        """Run a statement that changes rows, commit it and return the rows that it gives back.
+
+        Raises `GiveWay` where nothing was changed and the ordinary path has to do it.
+        """
+        ...
+
 
 class ShortWay:
     """The short way to the rows of one router.
@@ -46,10 +55,13 @@ class ShortWay:
         self._db = db
         self._use_async = use_async
 
-    def open(self) -> Reads | None:
-        """Return what runs the reads of the current request, or None where the ordinary path has to."""
-        binding = self._db.unused_binding()
-        if binding is None or not binding.is_plain or are_sessions_observed():
+    def open(self, *, alone: bool = False) -> Reads | None:
+        """Return what runs the statements of the current request, or None where the ordinary path has to.
+
+        ``alone`` is asked by who commits: there may be no scope around that has a say in it.
+        """
+        binding = self._db.unused_binding(alone=alone)
+        if binding is None or not binding.is_plain or are_sessions_observed(writes=alone):
             return None
         engine = binding.source.direct_engine(self._use_async)
         if engine is None or is_observed(engine):
@@ -57,9 +69,6 @@ class ShortWay:
         kept = vars(engine)
         found: Reads | None = kept.get(_KEY)
         if found is None:
-            found = kept[_KEY] = _reads_of(engine)
+            timeout = binding.source.config.statement_timeout
+            found = kept[_KEY] = SQLiteReads(engine, timeout) if engine.name == "sqlite" else ServerReads(engine)
         return found
-
-
-def _reads_of(engine: Engine) -> Reads:
-    return SQLiteReads(engine) if engine.name == "sqlite" else ServerReads(engine)

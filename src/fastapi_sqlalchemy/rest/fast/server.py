@@ -17,6 +17,7 @@ from ...admission import AsyncGatedQueuePool
 from ...engines.liveness import ran_out_of_time
 from ...engines.reads import end_transaction_mode
 from ...scope import uninterrupted
+from ..operations.rows import Row
 from .statement import DriverStatement, Found
 from .work import GiveWay, Statements, Work
 
@@ -71,6 +72,31 @@ class ServerReads:
         await self._give_back(pool, connection)
         return result
 
+    async def write(self, statement: DriverStatement, values: Mapping[str, Any]) -> list[Row]:
+        """Run one statement that commits by itself; raises `GiveWay` where the server has refused it."""
+        fetch = self._fetch
+        pool = self.engine.pool
+        if fetch is None or not isinstance(pool, AsyncGatedQueuePool):
+            raise GiveWay
+        parameters = statement.parameters(values)
+        connection: Any = await greenlet_spawn(self._take, pool)
+        adapted = connection.dbapi_connection
+        try:
+            found = await fetch(adapted.driver_connection, statement, parameters)
+        except Exception as error:
+            if _was_refused(error):
+                await self._give_back(pool, connection)
+                if error.sqlstate == _QUERY_CANCELED:  # type: ignore[attr-defined]
+                    self._raise(adapted, error)
+                raise GiveWay from error
+            await uninterrupted(_forsake(connection, error))
+            raise self._translated(adapted, error, lost=True) from error
+        except BaseException as error:
+            await uninterrupted(_forsake(connection, error))
+            raise
+        await self._give_back(pool, connection)
+        return found.processed()
+
     @staticmethod
     def _take(pool: AsyncGatedQueuePool) -> Any:
         """A connection in autocommit; waits for one at the gate."""
@@ -87,16 +113,20 @@ class ServerReads:
 
     @staticmethod
     async def _give_back(pool: AsyncGatedQueuePool, connection: Any) -> None:
-        """Return a connection that has no transaction: there is nothing to roll back, and no reason to await."""
-        if pool.is_discarded:
-            await greenlet_spawn(connection.close)
-        else:
+        """Return a connection that has no transaction: there is nothing to roll back, and seldom a reason to await."""
+        if pool.keeps_returned:
             connection._checkin(transaction_was_reset=True)
+        else:
+            await greenlet_spawn(connection.close)
 
     def _raise(self, adapted: Any, error: Exception) -> None:
         """Raise a deadline as SQLAlchemy would have, everything else as `GiveWay`."""
         if not ran_out_of_time(error) and getattr(error, "sqlstate", None) != _QUERY_CANCELED:
             raise GiveWay from error
+        raise self._translated(adapted, error, lost=ran_out_of_time(error)) from error
+
+    def _translated(self, adapted: Any, error: Exception, *, lost: bool) -> Exception:
+        """An error of the driver as SQLAlchemy raises it; any other as it is."""
         base = self.dialect.loaded_dbapi.Error
         if not isinstance(error, base):
             translate: Callable[[Exception], None] | None = getattr(adapted, "_handle_exception", None)
@@ -105,12 +135,23 @@ class ServerReads:
                     translate(error)
             except base as translated:
                 error = translated
+            except Exception:
+                return error
         if not isinstance(error, base):
-            raise error
-        lost = ran_out_of_time(error)
-        raise sa_exc.DBAPIError.instance(
+            return error
+        wrapped: Exception = sa_exc.DBAPIError.instance(
             None, None, error, base, hide_parameters=True, connection_invalidated=lost, dialect=self.dialect
-        ) from error
+        )
+        return wrapped
+
+
+def _was_refused(error: Exception) -> bool:
+    """Whether the server has answered with an error, so that it is known that nothing was changed.
+
+    Class 08 and the end of the session (57P) say nothing of the statement (PostgreSQL manual, "Error Codes").
+    """
+    state = getattr(error, "sqlstate", None)
+    return isinstance(state, str) and not state.startswith(("08", "57P"))
 
 
 async def _forsake(connection: Any, error: BaseException) -> None:

@@ -1,8 +1,8 @@
-"""A SELECT in the terms of its driver: the text, its parameters in their places, and the processors of its columns."""
+"""A statement in the terms of its driver: the text, its parameters in place, the processors of its columns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -42,28 +42,40 @@ class Found:
 class DriverStatement:
     """One statement, compiled once for one dialect.
 
-    ``binds`` are name, processor and default of each parameter, in the order of the text. Raises
-    :class:`UnsuitableStatementError` where the text is not the same for all values.
+    ``types`` are those of the columns that it returns; ``constants`` are values of parameters that stand in no
+    request. Raises :class:`UnsuitableStatementError` where the text is not the same for all values.
     """
 
-    def __init__(self, statement: sa.Select[Any], dialect: sa.Dialect) -> None:
-        compiled: SQLCompiler = statement.compile(dialect=dialect)
+    def __init__(
+        self,
+        compiled: SQLCompiler,
+        dialect: sa.Dialect,
+        types: Iterable[sa.types.TypeEngine[Any]],
+        constants: Mapping[str, Any] | None = None,
+    ) -> None:
         if compiled.post_compile_params or compiled.literal_execute_params or compiled.escaped_bind_names:
             raise UnsuitableStatementError
         self.text = compiled.string
         self.positional = compiled.positional
         self._dialect = dialect
-        self._types = [column.type for column in statement.selected_columns]
+        self._types = list(types)
+        self._constants = constants or {}
         self._processors: list[tuple[int, Process]] | None = None
         names = compiled.positiontup if compiled.positional else list(compiled.bind_names.values())
+        # name, processor and default of each parameter, in the order of the text
         self._binds = [self._bind(name, compiled.binds[name]) for name in names or ()]
         self.rest = 0
+
+    @classmethod
+    def of(cls, statement: sa.Select[Any], dialect: sa.Dialect) -> DriverStatement:
+        """Return a SELECT in the terms of its driver."""
+        return cls(statement.compile(dialect=dialect), dialect, [column.type for column in statement.selected_columns])
 
     def _bind(self, name: str, bind: sa.BindParameter[Any]) -> tuple[str, Process | None, Any]:
         if bind.callable is not None:
             raise UnsuitableStatementError
         process = bind.type.dialect_impl(self._dialect).bind_processor(self._dialect)
-        return name, process, bind.value
+        return name, process, self._constants.get(name, bind.value)
 
     @property
     def is_described(self) -> bool:

@@ -52,7 +52,7 @@ class Statements:
             return found
         if statement not in self._known:
             try:
-                self._known[statement] = DriverStatement(statement, self._dialect)
+                self._known[statement] = DriverStatement.of(statement, self._dialect)
             except UnsuitableStatementError:
                 self._known[statement] = None
         found = self._known[statement]

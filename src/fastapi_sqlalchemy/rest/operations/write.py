@@ -23,7 +23,17 @@ from ..resource import Resource
 from .references import check_references
 from .rows import Row, Shape, Target, dialect_of, execute, fetch, key_criteria
 
-__all__ = ["create", "delete", "not_found", "replace", "select_row", "update"]
+__all__ = [
+    "columns_of",
+    "create",
+    "delete",
+    "exact",
+    "needs_unit_of_work",
+    "not_found",
+    "replace",
+    "select_row",
+    "update",
+]
 
 Values = dict[str, Any]
 Check = Callable[[str], bool]
@@ -282,7 +292,7 @@ def _insert_many(session: Session, resource: Resource, rows: Sequence[Values]) -
     # SQLite and MariaDB number the rows of a statement in its order, though they may return them in another.
     numbered = counter is not None and counter.key not in rows[0] and dialect_of(session).name != "postgresql"
     statement = sa.insert(table).returning(*shape.columns, sort_by_parameter_order=not numbered)
-    found = [_exact(shape, tuple(row)) for row in session.execute(statement, rows)]
+    found = [exact(shape, tuple(row)) for row in session.execute(statement, rows)]
     if numbered:
         place = next(
             place for place, item in enumerate(shape.fields) if any(column is counter for column in item.columns)
@@ -305,7 +315,7 @@ def _select_created(session: Session, resource: Resource, key: Sequence[Any]) ->
 
 def returned(session: Session, statement: Any, shape: Shape) -> list[Row]:
     """Run an INSERT, UPDATE or DELETE and return the rows that it gives back, whole."""
-    return [_exact(shape, row) for row in execute(session, statement.returning(*shape.columns))]
+    return [exact(shape, row) for row in execute(session, statement.returning(*shape.columns))]
 
 
 def affected(session: Session, statement: Any) -> int:
@@ -320,8 +330,8 @@ def prepare_session(session: Session) -> None:
         session.writing = True
 
 
-def needs_unit_of_work(session: Session, target: Target, operation: str, rows: Sequence[Values]) -> bool:
-    """Whether Python-side behaviour of a model must see the change."""
+def needs_unit_of_work(session: Session | None, target: Target, operation: str, rows: Sequence[Values]) -> bool:
+    """Whether Python-side behaviour of a model must see the change; without a session, its listeners are not asked."""
     resource = target.resource
     mapper = resource.mapper
     if mapper is None:
@@ -335,11 +345,11 @@ def needs_unit_of_work(session: Session, target: Target, operation: str, rows: S
     return _has_listeners(session, mapper)
 
 
-def _has_listeners(session: Session, mapper: orm.Mapper[Any]) -> bool:
+def _has_listeners(session: Session | None, mapper: orm.Mapper[Any]) -> bool:
     names = ("before_insert", "after_insert", "before_update", "after_update", "before_delete", "after_delete")
     if any(getattr(mapper.dispatch, name) for name in names):
         return True
-    if any(getattr(session.dispatch, name) for name in ("before_flush", "after_flush")):
+    if session is not None and any(getattr(session.dispatch, name) for name in ("before_flush", "after_flush")):
         return True
     return any(
         getattr(attribute.dispatch, name)
@@ -394,7 +404,7 @@ def _fallback(item: Field) -> Any:
     return item.default
 
 
-def _exact(shape: Shape, row: Row) -> Row:
+def exact(shape: Shape, row: Row) -> Row:
     """RETURNING on SQLite gives the integer 1 for the float 1.0."""
     if any(
         item.python_type is float and isinstance(value, int) for item, value in zip(shape.fields, row, strict=False)
