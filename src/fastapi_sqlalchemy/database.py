@@ -54,9 +54,13 @@ _OPTIONS = _ENGINE_OPTIONS | _SESSION_OPTIONS | _ACCEPTED
 class Doors(Protocol):
     """What the web layer adds to a database; it installs itself as ``SQLAlchemy.doors``."""
 
-    def session_dependency(self, database: SQLAlchemy) -> Callable[..., Coroutine[Any, Any, Session]]: ...
+    def session_dependency(
+        self, database: SQLAlchemy, *, read_only: bool = False
+    ) -> Callable[..., Coroutine[Any, Any, Session]]: ...
 
-    def async_session_dependency(self, database: SQLAlchemy) -> Callable[..., Coroutine[Any, Any, AsyncSession]]: ...
+    def async_session_dependency(
+        self, database: SQLAlchemy, *, read_only: bool = False
+    ) -> Callable[..., Coroutine[Any, Any, AsyncSession]]: ...
 
     def lifespan(self, database: SQLAlchemy, app: FastAPI) -> AbstractAsyncContextManager[None]: ...
 
@@ -450,6 +454,16 @@ class SQLAlchemy:
     def get_async_session(self) -> Callable[..., Coroutine[Any, Any, AsyncSession]]:
         """FastAPI dependency: ``session: AsyncSession = Depends(db.get_async_session)``."""
         return self.doors.async_session_dependency(self)
+
+    @functools.cached_property
+    def get_read_only_session(self) -> Callable[..., Coroutine[Any, Any, Session]]:
+        """FastAPI dependency: a session that reads on a replica, beside the request's own; see ``read_only()``."""
+        return self.doors.session_dependency(self, read_only=True)
+
+    @functools.cached_property
+    def get_async_read_only_session(self) -> Callable[..., Coroutine[Any, Any, AsyncSession]]:
+        """The async twin of ``get_read_only_session``."""
+        return self.doors.async_session_dependency(self, read_only=True)
 
     def lifespan(self, app: FastAPI) -> AbstractAsyncContextManager[None]:
         """For ``FastAPI(lifespan=db.lifespan)``: waits for the database, creates missing tables, disposes at the end.

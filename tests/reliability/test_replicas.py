@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
 
-from fastapi_sqlalchemy import ConfigurationError, DBSessionMiddleware, Replica, SQLAlchemy
+from fastapi_sqlalchemy import AsyncSession, ConfigurationError, DBSessionMiddleware, Replica, Session, SQLAlchemy
+from fastapi_sqlalchemy.engines.positions import UNKNOWN
 from fastapi_sqlalchemy.exceptions import ReadOnlyError
 from fastapi_sqlalchemy.rest import CRUDRouter
+from fastapi_sqlalchemy.web.position import PositionSigner, watermark_for
+from tests.support.caches import empty_caches
 from tests.support.doors import make_database
 
+from .conftest import eventually
 from .replication import Primary, Standby
 
 pytestmark = pytest.mark.xdist_group("replication")
@@ -269,6 +275,18 @@ def test_replicas_that_cannot_be_are_refused(replicas: Any) -> None:
         SQLAlchemy("postgresql://127.0.0.1/app", replicas=replicas)
 
 
+def test_a_database_that_nobody_refers_to_is_gone_with_its_replicas(primary: Primary, standby: Standby) -> None:
+    def use() -> list[Any]:
+        bench = Bench(primary, [standby.url], "sync")
+        assert bench._read(sa.select(sa.func.inet_server_port()), many=False) == standby.port
+        (server,) = bench.db.replicas.servers
+        return [weakref.ref(each) for each in (bench.db, bench.db.source, server, server.source, server._watchdog)]
+
+    references = use()
+    empty_caches()
+    assert eventually(lambda: gc.collect() >= 0 and all(reference() is None for reference in references))
+
+
 # Requests: the token.
 
 
@@ -309,3 +327,67 @@ def test_generated_get_routes_read_on_the_replica_and_a_client_reads_its_own_wri
             assert client.get(path, headers={"X-DB-Position": forged.encode()}).status_code == 404
         standby.resume()
         assert client.get(path).status_code == 200
+
+
+def test_a_dependency_gives_a_session_that_reads_on_the_replica_and_sees_what_the_request_wrote(
+    bench: Bench, app: FastAPI, standby: Standby, primary: Primary
+) -> None:
+    port = sa.select(sa.func.inet_server_port())
+    db, Item = bench.db, bench.Item
+
+    @app.get("/ports")
+    async def ports(
+        plain: Session = Depends(db.get_read_only_session),
+        other: AsyncSession = Depends(db.get_async_read_only_session),
+    ) -> list[Any]:
+        return [await asyncio.to_thread(plain.scalar, port), await other.scalar(port), db.session.scalar(port)]
+
+    @app.post("/written")
+    def written(session: Session = Depends(db.get_read_only_session)) -> list[str]:
+        with db.transaction() as own:
+            own.add(Item(name="in this request"))
+        return list(session.scalars(sa.select(Item.name)))
+
+    @app.post("/refused")
+    def refused(session: Session = Depends(db.get_read_only_session)) -> None:
+        session.add(Item(name="no"))
+        session.flush()
+
+    with TestClient(app) as client:
+        assert client.get("/ports").json() == [standby.port, standby.port, primary.port]
+        standby.pause()
+        answer = client.post("/written")
+        assert answer.json() == ["in this request"]
+        assert "X-DB-Position" in answer.headers
+        standby.resume()
+        with pytest.raises(ReadOnlyError):
+            client.post("/refused")
+
+
+def test_an_answer_that_wrote_nothing_carries_no_position_and_one_that_failed_neither(
+    bench: Bench, app: FastAPI
+) -> None:
+    with TestClient(app) as client:
+        assert client.post("/items", json={"name": "once"}).headers["X-DB-Position"]
+        for answer in (client.get("/items"), client.post("/items", json={"name": "once"}), client.get("/items/9999")):
+            assert "X-DB-Position" not in answer.headers
+            assert "set-cookie" not in answer.headers
+
+
+def test_a_token_of_another_process_is_read_at_the_primary_unless_the_key_is_shared(
+    bench: Bench, standby: Standby
+) -> None:
+    def signed_elsewhere(key: str | None) -> str:
+        signer = PositionSigner(key)
+        if key is None:
+            signer = PositionSigner("the random key of another process")
+        return signer.sign({signer.name_of(bench.db.source): "0/1"})
+
+    def wanted(source: Any, token: str) -> str:
+        return str(watermark_for(source, {"headers": [(b"x-db-position", token.encode())]}))
+
+    shared = SQLAlchemy(bench.db.url, replicas=[standby.url], position_key="shared by all workers")
+    assert wanted(shared.source, signed_elsewhere("shared by all workers")) == "0/1"
+    assert wanted(shared.source, signed_elsewhere("another")) == ""
+    assert wanted(bench.db.source, signed_elsewhere(None)) == UNKNOWN
+    assert "shared by all workers" not in f"{shared!r}{shared.source.config!r}"

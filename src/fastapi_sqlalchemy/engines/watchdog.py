@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,9 @@ GREETING = 0.4
 
 LOOK_EVERY = 0.05
 """Seconds between two looks at the statements that run."""
+
+REST_AFTER = 2.0
+"""Seconds without a statement after which the thread that looks ends; the next statement starts another."""
 
 _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
@@ -67,8 +71,8 @@ class Watchdog:
         self._silent = silent
         self._lock = threading.Lock()
         self._running: dict[int, _Running] = {}
-        self._wakes = threading.Event()
         self._process: int | None = None
+        self._idle = 0
 
     def watch(self, engine: Engine) -> None:
         """Watch every statement of an engine from its start to its result."""
@@ -98,29 +102,27 @@ class Watchdog:
         driver = getattr(dbapi_connection, "driver_connection", dbapi_connection)
         with self._lock:
             self._running[id(dbapi_connection)] = _Running(driver, time.monotonic() + DOUBT_AFTER)
-        if not self._wakes.is_set():
-            self._wakes.set()
-        if self._process != os.getpid():  # the first statement, or the first one after a fork
-            self._process = os.getpid()
-            threading.Thread(target=self._look, name="fastapi_sqlalchemy replica", daemon=True).start()
+            if self._process == os.getpid():
+                return
+            self._process = os.getpid()  # the first statement, or the first one after a fork
+        looking = threading.Thread(target=_look_on, args=(weakref.ref(self),), name="replica watchdog", daemon=True)
+        looking.start()
 
     def _end(self, dbapi_connection: Any) -> None:
         with self._lock:
             self._running.pop(id(dbapi_connection), None)
 
-    def _look(self) -> None:
-        idle = 0
-        while True:
-            if idle > 20:
-                self._wakes.clear()
-                if not self._running:
-                    self._wakes.wait()
-                idle = 0
-            time.sleep(LOOK_EVERY)
-            idle = 0 if self._running else idle + 1
-            if self._has_doubts() and not greets(self._url):
-                self._silent()
-                self._cut()
+    def look(self) -> bool:
+        """Look at the statements that run; False when there have been none for a while."""
+        if self._has_doubts() and not greets(self._url):
+            self._silent()
+            self._cut()
+        with self._lock:
+            self._idle = 0 if self._running else self._idle + 1
+            if self._idle * LOOK_EVERY < REST_AFTER:
+                return True
+            self._process, self._idle = None, 0
+            return False
 
     def _has_doubts(self) -> bool:
         now = time.monotonic()
@@ -138,6 +140,16 @@ class Watchdog:
             for running in self._running.values():
                 _shut_down(running.driver)
             self._running.clear()
+
+
+def _look_on(reference: weakref.ref[Watchdog]) -> None:
+    """Look again and again, until nothing runs, or the watchdog is gone with its database."""
+    while True:
+        watchdog = reference()
+        if watchdog is None or not watchdog.look():
+            return
+        del watchdog
+        time.sleep(LOOK_EVERY)
 
 
 def _shut_down(driver: Any) -> None:

@@ -18,9 +18,9 @@ from .requests import expects_writes, request_scope
 __all__ = ["async_session_dependency", "session_dependency"]
 
 
-def session_dependency(database: SQLAlchemy) -> Callable[..., Coroutine[Any, Any, Session]]:
-    """The dependency that gives the request's session."""
-    opened = _scope_dependency(database)
+def session_dependency(database: SQLAlchemy, *, read_only: bool = False) -> Callable[..., Coroutine[Any, Any, Session]]:
+    """The dependency that gives the request's session, or one of its own that reads on a replica."""
+    opened = _read_only_dependency(database) if read_only else _scope_dependency(database)
 
     async def get_session(scope: Any = Depends(opened, scope="function")) -> Session:
         session: Session = scope.session
@@ -29,9 +29,11 @@ def session_dependency(database: SQLAlchemy) -> Callable[..., Coroutine[Any, Any
     return get_session
 
 
-def async_session_dependency(database: SQLAlchemy) -> Callable[..., Coroutine[Any, Any, AsyncSession]]:
-    """The dependency that gives the request's async session."""
-    opened = _scope_dependency(database)
+def async_session_dependency(
+    database: SQLAlchemy, *, read_only: bool = False
+) -> Callable[..., Coroutine[Any, Any, AsyncSession]]:
+    """The dependency that gives the request's async session, or one of its own that reads on a replica."""
+    opened = _read_only_dependency(database) if read_only else _scope_dependency(database)
 
     async def get_async_session(scope: Any = Depends(opened, scope="function")) -> AsyncSession:
         session: AsyncSession = scope.async_session
@@ -72,3 +74,21 @@ def _scope_dependency(database: SQLAlchemy) -> Callable[[HTTPConnection, Respons
 
     database.__dict__["_scope_dependency"] = open_scope
     return open_scope
+
+
+def _read_only_dependency(database: SQLAlchemy) -> Callable[..., AsyncIterator[Scope]]:
+    """A scope beside that of the request: ``db.session`` stays what it is."""
+    known: Any = database.__dict__.get("_read_only_dependency")
+    if known is not None:
+        return known  # type: ignore[no-any-return]
+
+    async def open_read_only(connection: HTTPConnection) -> AsyncIterator[Scope]:
+        handle_database_errors(connection.scope, database.metadata)
+        scope = database.open_scope(commit_on_exit=False, read_only=True, awaitable=True)
+        try:
+            yield scope
+        finally:
+            await scope.close_async()
+
+    database.__dict__["_read_only_dependency"] = open_read_only
+    return open_read_only

@@ -17,11 +17,15 @@ __all__ = ["install"]
 
 
 class _Doors:
-    def session_dependency(self, database: SQLAlchemy) -> Callable[..., Coroutine[Any, Any, Session]]:
-        return dependencies.session_dependency(database)
+    def session_dependency(
+        self, database: SQLAlchemy, *, read_only: bool = False
+    ) -> Callable[..., Coroutine[Any, Any, Session]]:
+        return dependencies.session_dependency(database, read_only=read_only)
 
-    def async_session_dependency(self, database: SQLAlchemy) -> Callable[..., Coroutine[Any, Any, AsyncSession]]:
-        return dependencies.async_session_dependency(database)
+    def async_session_dependency(
+        self, database: SQLAlchemy, *, read_only: bool = False
+    ) -> Callable[..., Coroutine[Any, Any, AsyncSession]]:
+        return dependencies.async_session_dependency(database, read_only=read_only)
 
     def lifespan(self, database: SQLAlchemy, app: FastAPI) -> AbstractAsyncContextManager[None]:
         return lifespan(database, app)
