@@ -24,6 +24,7 @@ from tests.support.databases import (
 )
 from tests.support.figures import read_figures, record_figure
 
+_REQUIRED = (*SERVERS, "chromium")
 _servers: Servers | None = None
 _folder: Path | None = None
 
@@ -71,10 +72,10 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """With CI=true a whole run fails when PostgreSQL or MariaDB took no part."""
+    """With CI=true a whole run fails when PostgreSQL, MariaDB or Chromium took no part."""
     if _servers is None or os.environ.get("CI") != "true" or not _is_whole_run(session.config):
         return
-    if exitstatus == pytest.ExitCode.OK and set(SERVERS) - set(_servers.took_part()):
+    if exitstatus == pytest.ExitCode.OK and set(_REQUIRED) - set(_servers.took_part()):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -83,11 +84,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if _servers is None or _folder is None:
         return
     took_part = _servers.took_part()
-    terminalreporter.section("databases that took part")
-    for name in ("sqlite", *SERVERS):
+    terminalreporter.section("databases and browser that took part")
+    for name in ("sqlite", *_REQUIRED):
         terminalreporter.line(f"{name}: {took_part.get(name, 'NO PART: its tests did not run')}")
-    if os.environ.get("CI") == "true" and _is_whole_run(config) and set(SERVERS) - set(took_part):
-        terminalreporter.line("CI=true: the run fails, since PostgreSQL and MariaDB have to take part.")
+    if os.environ.get("CI") == "true" and _is_whole_run(config) and set(_REQUIRED) - set(took_part):
+        terminalreporter.line("CI=true: the run fails, since PostgreSQL, MariaDB and Chromium have to take part.")
     figures = read_figures(_folder / "figures")
     if figures:
         terminalreporter.section("figures of the scorecard")

@@ -179,8 +179,10 @@ def run_session(folder: Path, tests: str, *arguments: str, **environment: str) -
 
 USES_ALL = """
 import sqlalchemy as sa
+from tests.support.databases import note_part
 
 def test_all(database_url, figure, sqlite_url, memory_url):
+    note_part("chromium", "1")
     figure("R3", variant=sa.make_url(database_url).get_backend_name(), n=5, failures=0, seed=7)
 """
 
@@ -197,11 +199,12 @@ def test_with_ci_a_session_passes_when_all_databases_took_part_and_its_figures_a
     assert all("n=5," in line and "failures=0," in line and "seed=7" in line for line in lines)
 
 
-def test_with_ci_a_session_without_postgresql_and_mariadb_fails(tmp_path: Path) -> None:
+def test_with_ci_a_session_without_postgresql_mariadb_and_chromium_fails(tmp_path: Path) -> None:
     done = run_session(tmp_path, "def test_none(): pass", CI="true")
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
     assert "postgresql: NO PART" in done.stdout
     assert "mariadb: NO PART" in done.stdout
+    assert "chromium: NO PART" in done.stdout
     assert "1 passed" in done.stdout
 
 
