@@ -3,6 +3,7 @@
 #   make test         all tests
 #   make check        linters and type checkers
 #   make servers      install PgBouncer and Galera from Debian, for the reliability tests that need them (asks for root)
+#   make pictures     take the pictures of the documentation in Chromium
 #   make benchmark    our routes against hand-written ones
 #   make reliability  the reliability tests in their full size
 #   make clean        delete the environments and caches
@@ -21,7 +22,7 @@ define check_python
 @$(PYTHON) tools/check_python.py
 endef
 
-.PHONY: help run test check servers benchmark reliability clean
+.PHONY: help run test check chromium pictures servers benchmark reliability clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -29,7 +30,7 @@ help:
 run: .venv-run/.ready
 	@$(RUN) -m examples.demo
 
-test: .venv/.ready
+test: .venv/.ready chromium
 	@$(DEV) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 check: .venv/.ready
@@ -37,6 +38,18 @@ check: .venv/.ready
 	@$(DEV) -m ruff format --check .
 	@$(DEV) -m mypy
 	@$(DEV) -m pyright
+
+# the browser tests of the admin want one; without it they are skipped, and with CI=true the run fails
+chromium:
+	@command -v "$${CHROMIUM:-chromium}" >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+		echo "Installing Chromium from Debian for the browser tests: apt-get install chromium"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null 2>&1 || \
+		echo "CHROMIUM COULD NOT BE INSTALLED: the browser tests are skipped."; \
+	else echo "NO CHROMIUM: the browser tests are skipped. To run them: apt-get install chromium (as root)."; fi
+
+pictures: .venv/.ready chromium
+	@$(DEV) -m tools.tour
 
 servers:
 	@echo "Installing PgBouncer, Galera and rsync from Debian: apt-get install pgbouncer galera-4 rsync"

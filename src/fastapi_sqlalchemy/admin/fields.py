@@ -184,7 +184,7 @@ class LinkField(HasOne):
         settable = replaces and self.item.writable
         super().__init__(
             name=name,
-            label=title_of(linked.relation.name),
+            label=title_of(self.item.name if replaces and "_by_" in linked.relation.name else linked.relation.name),
             key=key,
             help_text=linked.relation.doc,
             required=self.item.required,

@@ -1,0 +1,1 @@
+"""A library with an admin."""
