@@ -61,7 +61,17 @@ def test_blocks_that_are_tests_pass_on_the_first_application(tmp_path: Path) -> 
     assert blocks
     for name, block in blocks.items():
         (tmp_path / f"test_{name}.py").write_text(block)
-    run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"test_{name}.py" for name in blocks))
+    run(
+        tmp_path,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:asyncio",
+        *(f"test_{name}.py" for name in blocks),
+    )
 
 
 def test_the_first_screen_answers_as_it_says(tmp_path: Path) -> None:
