@@ -1,12 +1,11 @@
-"""Counts what a piece of code does, in figures that do not depend on the machine: calls, suspensions, thread hops."""
+"""Counts what a piece of code does, in figures that do not depend on the machine: calls and suspensions."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
@@ -60,24 +59,15 @@ async def get(app: Any, path: str, method: str = "GET", body: bytes = b"", **hea
 
 async def suspensions(work: Coroutine[Any, Any, Any]) -> int:
     """How often a coroutine gives the event loop to others before it ends."""
-    times = 0
-
-    async def counting() -> None:
-        nonlocal times
-        await _Stepped(work, count)
-
-    def count() -> None:
-        nonlocal times
-        times += 1
-
-    await counting()
-    return times
+    stepped = _Stepped(work)
+    await stepped
+    return stepped.times
 
 
 class _Stepped:
-    def __init__(self, work: Coroutine[Any, Any, Any], suspended: Callable[[], None]) -> None:
+    def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
         self._work = work
-        self._suspended = suspended
+        self.times = 0
 
     def __await__(self) -> Iterator[Any]:
         value: Any = None
@@ -87,7 +77,7 @@ class _Stepped:
                 future = self._work.send(value) if error is None else self._work.throw(error)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
-            self._suspended()
+            self.times += 1
             value = error = None
             try:
                 if asyncio.isfuture(future):
@@ -99,17 +89,15 @@ class _Stepped:
 
 @contextmanager
 def counted() -> Iterator[Counter[CodeType]]:
-    """Count the calls of Python functions by their code, in this thread and in those that start meanwhile."""
+    """Count the calls of Python functions in this thread, by their code."""
     calls: Counter[CodeType] = Counter()
 
     def note(frame: FrameType, event: str, _argument: Any) -> None:
         if event == "call":
             calls[frame.f_code] += 1
 
-    threading.setprofile(note)
     sys.setprofile(note)
     try:
         yield calls
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)

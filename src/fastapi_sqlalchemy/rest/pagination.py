@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -120,7 +121,18 @@ def _by_offset(
     )
 
 
-def _url(path: str, others: Iterable[tuple[str, str]], **place: Any) -> str:
-    query = urlencode([*others, *((name, str(value)) for name, value in place.items())], quote_via=quote)
-    path = quote(path, safe=_PATH)
-    return f"{path}?{query}" if query else path
+def _url(path: str, others: Iterable[tuple[str, str]], **place: str | int) -> str:
+    """A link; what ``place`` says is a cursor or a number, which need no quotes."""
+    words = [_encoded(tuple(others)), *(f"{name}={value}" for name, value in place.items())]
+    query = "&".join(word for word in words if word)
+    return f"{_quoted(path)}?{query}" if query else _quoted(path)
+
+
+@lru_cache(maxsize=256)
+def _encoded(pairs: tuple[tuple[str, str], ...]) -> str:
+    return urlencode(pairs, quote_via=quote)
+
+
+@lru_cache(maxsize=256)
+def _quoted(path: str) -> str:
+    return quote(path, safe=_PATH)

@@ -28,6 +28,7 @@ from .values import is_list
 __all__ = ["MAX_CURSOR", "decode_cursor", "encode_cursor", "is_exact", "total_order"]
 
 MAX_CURSOR = 4_096
+_write = json.JSONEncoder(separators=(",", ":")).encode
 _VERSION = 2
 _MAC = 16
 _SORT = 6
@@ -61,7 +62,7 @@ def encode_cursor(resource: Resource, order: Sequence[SortKey], cursor: Cursor, 
         return None
     values = None if cursor.values is None else [_packed(value) for value in cursor.values]
     head = [_VERSION, int(cursor.backward), cursor.position, cursor.ties]
-    body = json.dumps([*head, values], separators=(",", ":")).encode()
+    body = _write([*head, values]).encode()
     digest = _sort_digest(resource, order)
     text = base64.urlsafe_b64encode(_mac(key, digest, body) + digest + body).decode().rstrip("=")
     return text if len(text) <= MAX_CURSOR else None
@@ -94,7 +95,7 @@ def decode_cursor(text: str, resource: Resource, order: Sequence[SortKey], key: 
 
 
 def _mac(key: bytes, digest: bytes, body: bytes) -> bytes:
-    return hmac.new(key or b"fastapi_sqlalchemy.cursor", digest + body, hashlib.sha256).digest()[:_MAC]
+    return hmac.digest(key or b"fastapi_sqlalchemy.cursor", digest + body, "sha256")[:_MAC]
 
 
 def _sort_digest(resource: Resource, order: Sequence[SortKey]) -> bytes:
