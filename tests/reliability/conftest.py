@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from fastapi_sqlalchemy.engines import replicas, watchdog
+
 from .databases import KINDS, Database, new_database
 from .replication import Primary, Standby
 from .servers import AppServer, Nursery
@@ -65,6 +67,13 @@ def standby(primary: Primary) -> Iterator[Standby]:
     server = Standby(primary)
     yield server
     server.remove()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give replicas time to answer: the test is about something else, and the machine may be busy."""
+    monkeypatch.setattr(replicas, "ATTEMPT", 10.0)
+    monkeypatch.setattr(watchdog, "GREETING", 10.0)
 
 
 def eventually(check: Callable[[], bool], seconds: float = 10) -> bool:

@@ -103,7 +103,7 @@ def databases(primary: Primary, standby: Standby) -> list[Writer]:
     found: list[Writer] = []
     for driver in DRIVERS:
         scheme = "postgresql" if driver == "sync" else f"postgresql+{driver}"
-        options: dict[str, Any] = {"statement_timeout": 2, "connect_timeout": 2}
+        options: dict[str, Any] = {"statement_timeout": 2, "connect_timeout": 10}
         one = make_database(primary.url.replace("postgresql", scheme, 1), replicas=[standby.url], **options)
         two = make_database(f"{scheme}://postgres@/postgres?{hosts}", **options)
         found += [Writer(f"replicas {driver}", *one), Writer(f"hosts {driver}", *two)]

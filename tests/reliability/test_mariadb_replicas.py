@@ -16,7 +16,7 @@ from tests.support.doors import make_database
 from .conftest import eventually
 from .mariadb import MariaDBPair
 
-pytestmark = pytest.mark.xdist_group("replication")
+pytestmark = [pytest.mark.xdist_group("replication"), pytest.mark.usefixtures("patient")]
 
 PORT = sa.select(sa.literal_column("@@port"))
 

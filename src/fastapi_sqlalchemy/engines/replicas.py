@@ -39,6 +39,9 @@ CHECK_EVERY = 0.25
 LOOK_AGAIN = 0.01
 """Seconds after which a replica that was not far enough is asked once more."""
 
+LOOKS = 3
+"""How often one check asks a replica that has not replayed all that it has received."""
+
 PATIENCE = 0.05
 """Seconds that a check may take before other reads stop trusting the one before."""
 
@@ -183,6 +186,9 @@ class Server:
         connection = engine.raw_connection()
         try:
             position, seconds, size = ask(connection.dbapi_connection, self._positions.state, ATTEMPT)
+            for _ in range(LOOKS - 1):
+                if seconds and size:  # it has just received what it is about to replay, or it is late
+                    position, seconds, size = ask(connection.dbapi_connection, self._positions.state, ATTEMPT)
         except BaseException:
             connection.invalidate()
             raise

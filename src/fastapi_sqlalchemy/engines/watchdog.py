@@ -41,14 +41,14 @@ _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 
 
-def greets(url: URL, seconds: float = GREETING) -> bool:
-    """Whether the server of a URL greets a new connection within ``seconds``; True where that cannot be asked."""
+def greets(url: URL) -> bool:
+    """Whether the server of a URL greets a new connection in time; True where that cannot be asked."""
     backend = url.get_backend_name()
     if not url.host or url.host.startswith("/") or backend not in _PORTS:
         return True
-    give_up = time.monotonic() + seconds
+    give_up = time.monotonic() + GREETING
     try:
-        with socket.create_connection((url.host, url.port or _PORTS[backend]), seconds) as greeting:
+        with socket.create_connection((url.host, url.port or _PORTS[backend]), GREETING) as greeting:
             greeting.settimeout(max(0.01, give_up - time.monotonic()))
             if backend == "postgresql":
                 greeting.sendall(_SSL_REQUEST)
