@@ -102,6 +102,12 @@ class Session(sqlalchemy.orm.Session):
         """Whether the transaction has written, or a flush would."""
         return self.wrote or not self._is_clean()
 
+    def connections(self) -> set[Connection]:
+        """The connections of the transaction that is open."""
+        transaction = self.get_transaction()
+        taken: Any = () if transaction is None else transaction._connections.values()  # pyright: ignore[reportPrivateUsage]
+        return {entry[0] for entry in list(taken)}
+
     def end(self) -> None:
         """Refuse all further work; what runs at this moment may finish its statement."""
         self._ended = True
@@ -287,17 +293,11 @@ def _after_commit(session: Session) -> None:
     if session.in_nested_transaction():
         return
     if session.watermark is not None and session.wrote:
-        for connection in _connections(session):
+        for connection in session.connections():
             session.watermark.note_write(position_after_commit(connection, session.watermark.positions))
     session.wrote = False
     session.due.extend(function for _, function in session._callbacks)  # pyright: ignore[reportPrivateUsage]
     session._callbacks.clear()  # pyright: ignore[reportPrivateUsage]
-
-
-def _connections(session: Session) -> Iterable[Connection]:
-    """The connections of the transaction that was committed, not yet back in their pools."""
-    transaction = session.get_transaction()
-    return () if transaction is None else {entry[0] for entry in transaction._connections.values()}  # pyright: ignore[reportPrivateUsage]
 
 
 @event.listens_for(Session, "after_transaction_end")

@@ -22,6 +22,7 @@ from ..admission import AsyncGatedQueuePool, GatedQueuePool, gated_pool_class
 from ..config import DatabaseConfig, async_url_for, masked, missing_driver, sync_url_for
 from ..exceptions import ConfigurationError, MissingDriverError
 from . import mysql, pgbouncer, postgresql
+from .cancellation import drop_after_cancel, forget_cancelled_resets
 from .listeners import note_own_listeners
 from .liveness import drop_after_failed_rollback, watch_idle_connections
 from .primary import Primary, has_several_hosts
@@ -301,6 +302,8 @@ class EngineSource:
         elif isinstance(engine.pool, AsyncGatedQueuePool) and backend == "sqlite":
             engine.pool.open_gate(preferred=SQLITE_HOLDERS)
         drop_after_failed_rollback(engine)
+        drop_after_cancel(engine)
+        forget_cancelled_resets(engine)
         note_own_listeners(engine)
         register(engine)
 

@@ -130,7 +130,7 @@ class DBSessionMiddleware(BaseHTTPMiddleware):
         scope[REQUEST_KEY] = exchange
         before = push(exchange)
         try:
-            await self.app(scope, receive, exchange.send)
+            await self.app(scope, exchange.receive_of(), exchange.send)
         except BaseException as error:
             await exchange.failed(error)
         else:

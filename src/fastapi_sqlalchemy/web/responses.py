@@ -16,11 +16,14 @@ from starlette.types import Scope as ASGIScope
 
 from ..database import Binding, SQLAlchemy
 from ..engines import EngineSource
+from ..engines.cancellation import cancel_statement
 from ..engines.positions import Watermark
 from ..scope import IN_USE, Frame, Scope
+from .departures import Departure, is_watched
 from .position import response_headers, watermark_for
 from .problems import DatabaseErrorHandler, handle_database_errors
 from .requests import expects_writes
+from .sqlstate import TIMEOUT, UNAVAILABLE, cause_of
 
 __all__ = ["Databases", "Exchange", "Opener"]
 
@@ -61,6 +64,7 @@ class Exchange:
     _failure: Exception | None = None
     _cors: Sequence[tuple[bytes, bytes]] = ()
     _watermarks: Mapping[EngineSource, Watermark] = {}
+    _departure: Departure | None = None
 
     def __init__(
         self, databases: Databases, outer: Frame | None, asgi_scope: ASGIScope, receive: Receive, send: Send
@@ -70,6 +74,14 @@ class Exchange:
         self._asgi_scope: Any = asgi_scope
         self._receive: Any = receive
         self._send: Any = send
+
+    def receive_of(self) -> Receive:
+        """What the application receives by; where a client may be given up, by way of what watches it."""
+        if not is_watched(self._asgi_scope):
+            received: Receive = self._receive
+            return received
+        self._departure = Departure(self._receive, self._interrupt)
+        return self._departure.receive
 
     def scope_of(self, owner: object) -> Scope | None:
         """The request's scope of this database, opened on the first call."""
@@ -85,6 +97,8 @@ class Exchange:
             return outer
         scope.closed = self._closed
         self.scopes = (*self.scopes, scope)
+        if self._departure is not None:
+            self._departure.expect()
         if self._asgi_scope is not None:
             # answered by the application that serves the request: its inner middleware, CORS included, sees the problem
             handle_database_errors(self._asgi_scope, cast(SQLAlchemy, owner).metadata)
@@ -120,6 +134,8 @@ class Exchange:
             self._started = True
         elif kind in _BODIES:
             self._finished = not message.get("more_body", False)
+            if self._finished and self._departure is not None:
+                self._departure.over()
         passed: Awaitable[None] = self._send(message)
         return passed
 
@@ -146,6 +162,8 @@ class Exchange:
                 error = self._failure
             else:
                 await self._complete(clean=False)
+            if self._started and self._was_interrupted(error):
+                return
             if self._started or not self.scopes or not isinstance(error, Exception):
                 raise error
             await self._answer(error, application)
@@ -165,7 +183,24 @@ class Exchange:
     def release(self) -> None:
         """Let go of the request: timers and tasks that copied the context keep this object, and with it no more."""
         self._closed = True
+        if self._departure is not None:
+            self._departure.over()
+            self._departure = None
         self._asgi_scope = self._outer = self._receive = self._send = None
+
+    async def _interrupt(self) -> bool:
+        """End the statements that run now; whether there were any."""
+        running = [session for scope in self.scopes for session in scope.sessions if not session.idle]
+        return any([await cancel_statement(each) for session in running for each in session.connections()])
+
+    def _was_interrupted(self, error: BaseException) -> bool:
+        """Whether the error is that of a statement that was ended since the client is gone: nobody is to hear of it."""
+        if self._departure is None or not self._departure.gone:
+            return False
+        errors: tuple[BaseException, ...] = getattr(error, "exceptions", (error,))
+        # once a response has started, Starlette raises a RuntimeError from what a handler would have answered
+        causes = [each.__cause__ if isinstance(each, RuntimeError) and each.__cause__ else each for each in errors]
+        return all(cause_of(each) in (TIMEOUT, UNAVAILABLE) for each in causes)
 
     async def _start_response(self, message: Message) -> None:
         if self._failure is not None:

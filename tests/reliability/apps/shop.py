@@ -290,6 +290,15 @@ def middleware_app() -> FastAPI:
 
         return StreamingResponse(lines())
 
+    @app.get("/stream-slow")
+    def stream_slow() -> StreamingResponse:
+        def lines() -> Iterator[str]:
+            yield "soon\n"
+            db.session.execute(sleep(20_000))
+            yield "done\n"
+
+        return StreamingResponse(lines())
+
     @app.get("/stream-async")
     async def stream_async(rows: int = 50) -> StreamingResponse:
         async def lines() -> AsyncIterator[str]:
