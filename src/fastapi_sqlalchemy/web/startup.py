@@ -42,9 +42,9 @@ async def start(source: EngineSource, metadata: MetaData, *, create: bool, wait:
             return
         except (sa_exc.OperationalError, sa_exc.InterfaceError, OSError, TimeoutError) as error:
             if time.monotonic() + pause > give_up:
-                raise DatabaseUnavailableError(
-                    f"The database {masked(source.url)} cannot be used: {describe_failure(error)}"
-                ) from error
+                logger.debug("The last attempt to reach the database failed:", exc_info=True)
+                reason = f"The database {masked(source.url)} cannot be used: {describe_failure(error)}"
+                raise DatabaseUnavailableError(reason) from None
             logger.info("The database is not there yet; trying again in %.1f seconds.", pause)
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
