@@ -24,6 +24,7 @@ LAYERS = [
     ("models",),
     ("tables",),
     ("database",),
+    ("discovery",),
     ("web", "middleware"),
     ("rest",),
     ("migrations",),

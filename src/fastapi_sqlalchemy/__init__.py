@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from .config import DatabaseConfig as DatabaseConfig
 from .config import Replica as Replica
 from .database import SQLAlchemy as SQLAlchemy
@@ -12,6 +14,7 @@ from .exceptions import ConcurrentSessionUseError as ConcurrentSessionUseError
 from .exceptions import ConfigurationError as ConfigurationError
 from .exceptions import DatabaseUnavailableError as DatabaseUnavailableError
 from .exceptions import FastAPISQLAlchemyError as FastAPISQLAlchemyError
+from .exceptions import MigrationsPendingError as MigrationsPendingError
 from .exceptions import MissingDatabaseError as MissingDatabaseError
 from .exceptions import MissingDriverError as MissingDriverError
 from .exceptions import MissingExtraError as MissingExtraError
@@ -44,6 +47,7 @@ __all__ = [
     "DatabaseConfig",
     "DatabaseUnavailableError",
     "FastAPISQLAlchemyError",
+    "MigrationsPendingError",
     "MissingDatabaseError",
     "MissingDriverError",
     "MissingExtraError",
@@ -67,3 +71,12 @@ __all__ = [
 ]
 
 _install()
+
+
+def _prepare(database: SQLAlchemy, mode: Literal["check", "upgrade"]) -> None:
+    from .migrations.start import prepare_database
+
+    prepare_database(database, mode)
+
+
+SQLAlchemy.prepare = staticmethod(_prepare)

@@ -99,6 +99,7 @@ class DatabaseOptions(EngineOptions, total=False):
     engine_args: Mapping[str, Any] | None
     session_args: Mapping[str, Any] | None
     commit_on_exit: bool
+    migrations: Literal["check", "upgrade"] | None
 
 
 SQLITE_DEFAULTS: Mapping[str, Any] = MappingProxyType(

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, ClassVar, ParamSpec, Protocol, TypeVar, Unpack, cast
+from typing import Any, ClassVar, Literal, ParamSpec, Protocol, TypeVar, Unpack, cast
 
 import anyio.to_thread
 import sqlalchemy.orm
@@ -24,6 +24,7 @@ from .engines.turns import writers_turn
 from .exceptions import (
     AmbiguousDatabaseError,
     AsyncScopeRequiredError,
+    ConfigurationError,
     MissingSessionError,
     NotConfirmedError,
     SessionNotInitialisedError,
@@ -47,7 +48,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _ENGINE_OPTIONS = frozenset(inspect.signature(DatabaseConfig.create).parameters) - {"url"}
 _SESSION_OPTIONS = frozenset({"session_args", "async_session_args", "commit_on_exit", "expire_on_commit"})
-_ACCEPTED = frozenset({"verbose", "async_"})
+_ACCEPTED = frozenset({"verbose", "async_", "migrations"})
 _OPTIONS = _ENGINE_OPTIONS | _SESSION_OPTIONS | _ACCEPTED
 
 
@@ -81,6 +82,9 @@ class Binding:
         engine_options = {name: value for name, value in options.items() if name in _ENGINE_OPTIONS}
         self.source = EngineSource(DatabaseConfig.create(url, **engine_options))
         self.commit_on_exit = bool(options.get("commit_on_exit"))
+        self.migrations: Literal["check", "upgrade"] | None = options.get("migrations")
+        if self.migrations not in (None, "check", "upgrade"):
+            raise ConfigurationError(f'migrations is "check", "upgrade" or None, not {self.migrations!r}.')
         expire = {"expire_on_commit": bool(options.get("expire_on_commit"))}
         given: Mapping[str, Any] = options.get("session_args") or {}
         asynchronous: Mapping[str, Any] | None = options.get("async_session_args")
@@ -102,13 +106,15 @@ class SQLAlchemy:
     ``pool_timeout`` and ``statement_timeout`` are seconds, None for no bound. ``sqlite`` sets every SQLite connection
     (`SQLiteSettings`). ``replicas`` are read from: URLs, ``(url, weight)`` or `Replica`; ``position_key`` signs the
     tokens by which clients read their own writes there (the environment's ``DATABASE_POSITION_KEY``, else a random key
-    of this process). ``pooler`` is None or "pgbouncer". ``metadata`` and ``model_class`` shape ``db.Base``. ``verbose``
-    and ``async_`` are accepted and have no effect.
+    of this process). ``pooler`` is None or "pgbouncer". ``migrations`` lets `lifespan` require that the database is at
+    head ("check") or bring it there ("upgrade"). ``metadata`` and ``model_class`` shape ``db.Base``. ``verbose`` and
+    ``async_`` are accepted and have no effect.
 
     Raises `ConfigurationError` for a URL or value that cannot be; nothing is connected before the first use.
     """
 
     doors: ClassVar[Doors]
+    prepare: ClassVar[Callable[[SQLAlchemy, Literal["check", "upgrade"]], None]]
 
     def __init__(
         self,
@@ -132,6 +138,7 @@ class SQLAlchemy:
         pool_timeout: float | None = 5,
         statement_timeout: float | None = 30,
         sqlite: Mapping[str, Any] | None = None,
+        migrations: Literal["check", "upgrade"] | None = None,
         verbose: int = 0,
         async_: bool | None = None,
     ) -> None:
@@ -152,6 +159,7 @@ class SQLAlchemy:
             "pool_timeout": pool_timeout,
             "statement_timeout": statement_timeout,
             "sqlite": sqlite,
+            "migrations": migrations,
         }
         self._binding: Binding | None = None
         self._latest: Binding | None = None
@@ -197,6 +205,11 @@ class SQLAlchemy:
     def initiated(self) -> bool:
         """Whether the database has a URL or an engine."""
         return self._binding is not None or self._latest is not None
+
+    @property
+    def migrations(self) -> Literal["check", "upgrade"] | None:
+        """What `lifespan` does about migrations."""
+        return self._current_binding().migrations
 
     @property
     def Base(self) -> Any:  # noqa: N802  # the name is the contract

@@ -6,6 +6,7 @@ FastAPISQLAlchemyError
 │   ├── UnknownOptionError (TypeError)        a keyword that no option has
 │   ├── MissingDriverError (ImportError)      no installed driver speaks to that database
 │   ├── MissingExtraError (ImportError)       an optional part of the package is not installed
+│   ├── MigrationsPendingError                the database is not at head, and was asked to be
 │   ├── AmbiguousDatabaseError                the module-level ``db`` stands for several databases
 │   └── ReservedNameError (TypeError)         a column has the name of a model helper
 ├── MissingSessionError                       no scope is open here
@@ -33,6 +34,7 @@ __all__ = [
     "ConfigurationError",
     "DatabaseUnavailableError",
     "FastAPISQLAlchemyError",
+    "MigrationsPendingError",
     "MissingDatabaseError",
     "MissingDriverError",
     "MissingExtraError",
@@ -82,6 +84,12 @@ class MissingDriverError(ConfigurationError, ImportError):
 
 class MissingExtraError(ConfigurationError, ImportError):
     """An optional part of the package is not installed; the message names the extra to install."""
+
+
+class MigrationsPendingError(ConfigurationError):
+    """The database is not at head, and ``migrations="check"`` asks that it is."""
+
+    default = "The database has migrations to come. Run: fastapi-sqlalchemy db upgrade."
 
 
 class AmbiguousDatabaseError(ConfigurationError):

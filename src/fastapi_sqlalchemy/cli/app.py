@@ -13,6 +13,7 @@ from sqlalchemy import exc as sa_exc
 from ..exceptions import FastAPISQLAlchemyError
 from ..web.startup import describe_failure
 from .admin import app as admin
+from .migrations import app as migrations
 from .serve import serve
 
 __all__ = ["app", "main", "run"]
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command("serve")(serve)
 app.add_typer(admin, name="admin")
+app.add_typer(migrations, name="db")
 
 
 @app.callback()

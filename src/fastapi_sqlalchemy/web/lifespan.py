@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import cast
 
+import anyio.to_thread
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.errors import ServerErrorMiddleware
@@ -23,8 +24,11 @@ WAIT = 10.0
 
 @asynccontextmanager
 async def lifespan(database: SQLAlchemy, app: FastAPI) -> AsyncGenerator[None]:
-    """Wait for the database, create missing tables, put the middleware around the app, dispose at the end."""
-    await start(database.source, database.metadata, create=True, wait=WAIT)
+    """Wait for the database, bring its tables up, put the middleware around the app, dispose at the end."""
+    mode = database.migrations
+    await start(database.source, database.metadata, create=mode is None, wait=WAIT)
+    if mode is not None:
+        await anyio.to_thread.run_sync(SQLAlchemy.prepare, database, mode)
     _surround(app, database)
     try:
         yield
