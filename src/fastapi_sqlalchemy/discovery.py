@@ -114,7 +114,8 @@ def _variable_of(module: Any, db: SQLAlchemy) -> str:
 
 
 def _variables(module: Any) -> dict[str, Any]:
-    return dict(vars(module))
+    found: dict[str, Any] = vars(module)
+    return dict(found)
 
 
 def _looked_for(root: Path) -> list[FoundDatabase]:
