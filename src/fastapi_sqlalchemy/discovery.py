@@ -114,8 +114,8 @@ def _variable_of(module: Any, db: SQLAlchemy) -> str:
 
 
 def _variables(module: Any) -> dict[str, Any]:
-    found: dict[str, Any] = vars(module)
-    return dict(found)
+    found: dict[str, Any] = module.__dict__
+    return found.copy()
 
 
 def _looked_for(root: Path) -> list[FoundDatabase]:
