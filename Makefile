@@ -4,7 +4,7 @@
 #   make check        linters and type checkers
 #   make servers      install PgBouncer and Galera from Debian, for the reliability tests that need them (asks for root)
 #   make pictures     take the pictures of the documentation in Chromium
-#   make benchmark    our routes against hand-written ones
+#   make benchmark    our routes against hand-written ones and those of the peers
 #   make reliability  the reliability tests in their full size
 #   make clean        delete the environments and caches
 # ARGS="..." goes to pytest or to the benchmark, WORKERS=n sets the test processes, PORT=n the port of the demo.

@@ -32,12 +32,19 @@ class Sample:
 class Server:
     """One uvicorn worker that serves one contender on loopback."""
 
-    def __init__(self, contender: str, url: str, log: Path) -> None:
+    def __init__(self, contender: str, url: str, log: Path, python: Path | None = None) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self._log = log.open("ab")
-        command = [sys.executable, "-m", "uvicorn", f"benchmarks.contenders.{contender}:app", "--port", str(self.port)]
+        command = [
+            str(python or sys.executable),
+            "-m",
+            "uvicorn",
+            f"benchmarks.contenders.{contender}:app",
+            "--port",
+            str(self.port),
+        ]
         self.process = subprocess.Popen(
             [*command, "--no-access-log", "--log-level", "warning"],
             env={**os.environ, "BENCHMARK_URL": url},
@@ -47,7 +54,7 @@ class Server:
         self._wait()
 
     def _wait(self) -> None:
-        for _ in range(200):
+        for _ in range(600):
             if self.process.poll() is not None:
                 raise RuntimeError(f"the server ended at its start; see {self._log.name}")
             try:
@@ -57,13 +64,22 @@ class Server:
                 return
             except OSError:
                 time.sleep(0.05)
-        raise RuntimeError("the server did not answer within 10 seconds")
+        raise RuntimeError("the server did not answer within 30 seconds")
 
     def get(self, path: str) -> bytes:
         """The body of a GET."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
             body: bytes = answer.read()
             return body
+
+    def post(self, path: str, body: bytes) -> int:
+        """The status of a POST of JSON."""
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", body, {"Content-Type": "application/json"}, method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            status: int = answer.status
+            return status
 
     def cpu_seconds(self) -> float:
         """CPU time of the process so far."""

@@ -1,16 +1,18 @@
-"""The same resource by `CRUDRouter`, whose routes nobody writes."""
+"""The same resources by `CRUDRouter`, whose routes nobody writes."""
 
 from __future__ import annotations
 
 from fastapi import FastAPI
 
-from benchmarks.models import URL, User, async_url
+from benchmarks.models import URL, Author, Book, User, async_url
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import CRUDRouter
 
 db = SQLAlchemy(URL, async_url=async_url(URL))
 app = FastAPI()
 app.include_router(CRUDRouter(User, db=db, prefix="/users"))
+app.include_router(CRUDRouter(Author, db=db, prefix="/authors"))
+app.include_router(CRUDRouter(Book, db=db, prefix="/books"))
 
 
 @app.get("/plain")

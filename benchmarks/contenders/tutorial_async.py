@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException
-from sqlalchemy import select
+from pydantic import BaseModel
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import selectinload
 
-from benchmarks.models import URL, User, UserIn, UserOut, async_url
+from benchmarks.models import URL, Author, AuthorOut, User, UserIn, UserOut, async_url
 
 engine = create_async_engine(async_url(URL))
 SessionLocal = async_sessionmaker(engine, expire_on_commit=False)
@@ -36,6 +39,29 @@ async def read_user(user_id: int, db: AsyncSession = Depends(get_db)) -> User:
 @app.get("/users", response_model=list[UserOut])
 async def read_users(limit: int = 100, db: AsyncSession = Depends(get_db)) -> list[User]:
     return list(await db.scalars(select(User).order_by(User.id).limit(limit)))
+
+
+class Counted(BaseModel):
+    items: list[UserOut]
+    total: int
+
+
+@app.get("/counted", response_model=Counted)
+async def read_counted(limit: int = 100, db: AsyncSession = Depends(get_db)) -> Any:
+    users = (await db.scalars(select(User).order_by(User.id).limit(limit))).all()
+    return {"items": users, "total": await db.scalar(select(func.count()).select_from(User))}
+
+
+@app.get("/filtered", response_model=list[UserOut])
+async def read_filtered(city: str, limit: int = 20, db: AsyncSession = Depends(get_db)) -> list[User]:
+    found = select(User).where(User.city == city).order_by(User.age.desc(), User.id.desc()).limit(limit)
+    return list(await db.scalars(found))
+
+
+@app.get("/authors", response_model=list[AuthorOut])
+async def read_authors(limit: int = 20, db: AsyncSession = Depends(get_db)) -> list[Author]:
+    found = select(Author).options(selectinload(Author.books)).order_by(Author.id).limit(limit)
+    return list(await db.scalars(found))
 
 
 @app.post("/users", response_model=UserOut, status_code=201)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException
-from sqlalchemy import create_engine, select
-from sqlalchemy.orm import Session, sessionmaker
+from pydantic import BaseModel
+from sqlalchemy import create_engine, func, select
+from sqlalchemy.orm import Session, selectinload, sessionmaker
 
-from benchmarks.models import URL, User, UserIn, UserOut, sync_url
+from benchmarks.models import URL, Author, AuthorOut, User, UserIn, UserOut, sync_url
 
 connect_args = {"check_same_thread": False} if URL.startswith("sqlite") else {}
 engine = create_engine(sync_url(URL), connect_args=connect_args)
@@ -40,6 +42,29 @@ def read_user(user_id: int, db: Session = Depends(get_db)) -> User:
 @app.get("/users", response_model=list[UserOut])
 def read_users(limit: int = 100, db: Session = Depends(get_db)) -> list[User]:
     return list(db.scalars(select(User).order_by(User.id).limit(limit)))
+
+
+class Counted(BaseModel):
+    items: list[UserOut]
+    total: int
+
+
+@app.get("/counted", response_model=Counted)
+def read_counted(limit: int = 100, db: Session = Depends(get_db)) -> Any:
+    users = db.scalars(select(User).order_by(User.id).limit(limit)).all()
+    return {"items": users, "total": db.scalar(select(func.count()).select_from(User))}
+
+
+@app.get("/filtered", response_model=list[UserOut])
+def read_filtered(city: str, limit: int = 20, db: Session = Depends(get_db)) -> list[User]:
+    found = select(User).where(User.city == city).order_by(User.age.desc(), User.id.desc()).limit(limit)
+    return list(db.scalars(found))
+
+
+@app.get("/authors", response_model=list[AuthorOut])
+def read_authors(limit: int = 20, db: Session = Depends(get_db)) -> list[Author]:
+    found = select(Author).options(selectinload(Author.books)).order_by(Author.id).limit(limit)
+    return list(db.scalars(found))
 
 
 @app.post("/users", response_model=UserOut, status_code=201)
