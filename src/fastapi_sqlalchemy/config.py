@@ -325,7 +325,7 @@ class DatabaseConfig:
             pool_timeout=pool_timeout,
             statement_timeout=statement_timeout,
             sqlite=_sqlite_settings(sqlite),
-            replicas=_replicas(replicas, parsed),
+            replicas=_replicas(replicas, parsed, engine_args or {}),
             pooler=pooler,
             position_key=position_key,
         )
@@ -345,9 +345,11 @@ def _reveal(value: SecretStr | None) -> str | None:
     return None if value is None else value.get_secret_value()
 
 
-def _replicas(given: Sequence[ReplicaOption], primary: URL) -> tuple[Replica, ...]:
+def _replicas(given: Sequence[ReplicaOption], primary: URL, engine_args: Mapping[str, Any]) -> tuple[Replica, ...]:
     if isinstance(given, (str, URL)):
         raise ConfigurationError("replicas is a list of URLs: replicas=[url].")
+    if given and {"creator", "async_creator", "pool"} & set(engine_args):
+        raise ConfigurationError("With replicas, connections are opened by URL: engine_args takes no creator or pool.")
     found: list[Replica] = []
     for one in given:
         if isinstance(one, Replica):

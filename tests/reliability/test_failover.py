@@ -16,8 +16,10 @@ import psycopg
 import pymysql
 import pytest
 import sqlalchemy as sa
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
-from fastapi_sqlalchemy import SQLAlchemy
+from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
 from fastapi_sqlalchemy.engines.primary import refuses_writes
 from tests.support.doors import make_database
 
@@ -193,6 +195,28 @@ def test_a_transaction_that_was_made_read_only_does_not_cost_the_pool_its_connec
         connection.execute(sa.text("CREATE TABLE no (id int)"))
     with db.engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT pg_backend_pid()")) == first
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_while_no_server_takes_writes_the_answer_is_a_503(driver: str, standby: Standby) -> None:
+    """Before the promotion: both hosts are there, and neither is a primary."""
+    scheme = "postgresql" if driver == "sync" else f"postgresql+{driver}"
+    host = f"host=127.0.0.1:{standby.port}"
+    db = SQLAlchemy(f"{scheme}://postgres@/postgres?{host}&{host}")
+    app = FastAPI()
+    app.add_middleware(DBSessionMiddleware, db=db)
+
+    @app.get("/sync")
+    def by_thread() -> int:
+        return int(db.session.scalar(sa.text("SELECT 1")) or 0)
+
+    @app.get("/async")
+    async def by_loop() -> int:
+        return int(await db.async_session.scalar(sa.text("SELECT 1")) or 0)
+
+    with TestClient(app) as client:
+        answer = client.get("/sync" if driver == "sync" else "/async")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 
 def _names(server: Primary) -> list[str]:

@@ -291,6 +291,11 @@ def test_replicas_that_cannot_be_are_refused(replicas: Any) -> None:
         SQLAlchemy("postgresql://127.0.0.1/app", replicas=replicas)
 
 
+def test_replicas_and_a_creator_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="creator"):
+        SQLAlchemy("postgresql://one/app", replicas=["postgresql://two/app"], engine_args={"creator": object})
+
+
 def test_a_database_that_nobody_refers_to_is_gone_with_its_replicas(
     primary: Primary, standby: Standby, patient: None
 ) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.engine import URL, Dialect, ExceptionContext
 
 from ..config import DatabaseConfig, masked
+from ..exceptions import DatabaseUnavailableError
 from .probe import ask
 from .reads import end_transaction_mode
 
@@ -141,6 +142,8 @@ class Primary:
                 _close(connection)
         if readable is None:
             assert failure is not None
+            if isinstance(failure, dialect.loaded_dbapi.InternalError):  # asyncpg: no host matches target_session_attrs
+                raise DatabaseUnavailableError("None of the known servers takes writes at the moment.") from failure
             raise failure
         if record is not None:
             record.info[_GENERATION] = generation
