@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy.admin import Admin
@@ -77,10 +77,23 @@ def desk_of(url: str, folder: Path, *, log_in: bool = True, books: int = 60, **o
     admin.store.db.dispose()
 
 
+def everybody(request: Request) -> str:
+    """For tests that are not about logins: everybody is known."""
+    return NAME
+
+
+@pytest.fixture
+def login_desk(sqlite_url: str, tmp_path: Path) -> Iterator[Desk]:
+    """An admin that may write, on SQLite, and somebody who has logged in."""
+    with desk_of(sqlite_url, tmp_path, write=True) as made:
+        yield made
+
+
 @pytest.fixture
 def desk(sqlite_url: str, tmp_path: Path) -> Iterator[Desk]:
-    """An admin that may write, on SQLite."""
-    with desk_of(sqlite_url, tmp_path, write=True) as made:
+    """An admin that may write, on SQLite, to which everybody is known."""
+    with desk_of(sqlite_url, tmp_path, write=True, auth=everybody) as made:
+        made.get("/")
         yield made
 
 
@@ -88,7 +101,8 @@ def desk(sqlite_url: str, tmp_path: Path) -> Iterator[Desk]:
 def shared_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """An admin whose rows no test changes, made once for a file of tests."""
     folder = tmp_path_factory.mktemp("shared")
-    with desk_of(f"sqlite:///{folder / 'library.db'}", folder, write=True) as made:
+    with desk_of(f"sqlite:///{folder / 'library.db'}", folder, write=True, auth=everybody) as made:
+        made.get("/")
         yield made
 
 

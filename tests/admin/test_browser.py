@@ -22,6 +22,7 @@ pytestmark = pytest.mark.xdist_group("browser")
 
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
+SAVE = ".card-footer button:has-text('Save'):not([name])"
 WATCH = "window.ran = []; window.pwned = function (number) { window.ran.push(String(number)); };"
 
 
@@ -68,9 +69,14 @@ class Window:
         page = self.open("/admin/")
         page.fill("#username", NAME)
         page.fill("#password", PASSWORD)
-        page.click("button[type=submit]")
+        self.follow(lambda: page.click("button[type=submit]"))
         expect(page).to_have_url(f"{self.base}/admin/")
         return page
+
+    def follow(self, step: Callable[[], object]) -> None:
+        """Do what leads to another page, and wait until its scripts have run."""
+        with self.page.expect_navigation():
+            step()
 
     def fits(self) -> None:
         """Nothing of the page is past the edge of the window."""
@@ -126,12 +132,12 @@ def test_people_log_in_look_search_filter_and_edit(browser: BrowserThread, site:
         with window_of(chrome, site, size) as window:
             page = window.log_in()
             window.fits()
-            page.click("a.card-link:has-text('Book')")
+            window.follow(lambda: page.click("a.card-link:has-text('Book')"))
             expect(page.locator("tbody tr")).to_have_count(25)
             expect(page.locator("td[data-column=author]").first).to_have_text("Author 0")
             window.fits()
             page.fill("input[type=search]", "book 4")
-            page.keyboard.press("Enter")
+            window.follow(lambda: page.keyboard.press("Enter"))
             expect(page.locator("tbody tr")).to_have_count(11)
             expect(page.locator("mark").first).to_have_text("Book 4")
             page.click("button:has-text('Filters')")
@@ -139,7 +145,7 @@ def test_people_log_in_look_search_filter_and_edit(browser: BrowserThread, site:
             page.select_option("[data-sa-hook=filter-row-field]", "author")
             page.select_option("[data-sa-hook=filter-row-op]", "icontains")
             page.fill("[data-sa-hook=filter-row-value]", "author 1")
-            page.click("[data-sa-hook=filter-form] button[type=submit]")
+            window.follow(lambda: page.click("[data-sa-hook=filter-form] button[type=submit]"))
             expect(page.locator("#active-filters")).to_contain_text("Author: contains author 1")
             expect(page.locator("td[data-column=title]").first).to_be_visible()
             texts = page.locator("td[data-column=author]").all_inner_texts()
@@ -154,7 +160,7 @@ def test_people_log_in_look_search_filter_and_edit(browser: BrowserThread, site:
             page.click("#author + .select2")
             page.fill(".select2-search__field", "author 11")
             page.click(".select2-results__option:has-text('Author 11')")
-            page.click(".card-footer button:has-text('Save'):not([name])")
+            window.follow(lambda: page.click(SAVE))
             expect(page.locator(".alert-description")).to_contain_text(title)
             page.goto(f"{window.base}/admin/book/detail?pk=8")
             for text in (title, "Author 11", "2026-05-06", "2026-01-02 03:04:05.678901"):
@@ -173,11 +179,11 @@ def test_buttons_and_menus_work_without_inline_scripts(browser: BrowserThread, s
         with window_of(chrome, site, DESKTOP) as window:
             window.log_in()
             page = window.open("/admin/book/list")
-            page.select_option("select[aria-label='Page size']", label="10")
+            window.follow(lambda: page.select_option("select[aria-label='Page size']", label="10"))
             expect(page.locator("tbody tr")).to_have_count(10)
             page.click("button:has-text('Columns')")
             page.uncheck("input[value=notes]")
-            page.click("#column-visibility-dropdown button:text-is('Apply')")
+            window.follow(lambda: page.click("#column-visibility-dropdown button:text-is('Apply')"))
             expect(page.locator("th[data-column=notes]")).to_have_count(0)
             page.check("#select-all-rows")
             page.uncheck("#select-all-rows")
@@ -189,11 +195,11 @@ def test_buttons_and_menus_work_without_inline_scripts(browser: BrowserThread, s
             assert "'=SUM(0)" in text
             page.goto(f"{window.base}/admin/reader/list")
             page.click("tr[data-sa-pk='2'] a[aria-label=Delete]")
-            page.click("[data-sa-action=action-submit]")
+            window.follow(lambda: page.click("[data-sa-action=action-submit]"))
             expect(page.locator(".alert-description")).to_contain_text("Alan Turing")
             expect(page.locator("tbody tr")).to_have_count(1)
-            page.click("a[aria-label='Open user menu']:visible")
-            page.click("button:has-text('Logout'):visible")
+            page.click("header a[aria-label='Open user menu']")
+            window.follow(lambda: page.click("header button:has-text('Logout')"))
             expect(page).to_have_url(f"{window.base}/admin/login")
             page.goto(f"{window.base}/admin/book/list")
             expect(page.locator("#password")).to_be_visible()
@@ -265,14 +271,14 @@ def test_what_is_typed_comes_back_as_text(browser: BrowserThread, site: Running,
             if place == "query":
                 page = window.open("/admin/book/list")
                 page.fill("input[type=search]", hostile)
-                page.keyboard.press("Enter")
+                window.follow(lambda: page.keyboard.press("Enter"))
                 expect(page.locator("input[type=search]")).to_have_value(hostile)
                 page.goto(f"{window.base}/admin/book/list?filter=title__eq=%22{re.sub('[^a-z]', '%3C', hostile)}%22")
                 expect(page.locator("#active-filters")).to_contain_text("Title: equals")
             else:
                 page = window.open("/admin/author/edit?pk=20")
                 page.fill("#name", hostile)
-                page.click(".card-footer button:has-text('Save'):not([name])")
+                window.follow(lambda: page.click(SAVE))
                 expect(page.locator(".alert-description")).to_contain_text(hostile)
                 page.goto(f"{window.base}/admin/book/edit?pk=20")
                 expect(page.locator(".select2-selection__rendered")).to_contain_text(hostile)

@@ -25,6 +25,7 @@ from fastapi_sqlalchemy.cli.application import TEMPORARY, ServeSettings, create_
 from fastapi_sqlalchemy.cli.target import database_of
 from tests.admin.conftest import Desk
 from tests.admin.test_rows import cells
+from tests.support.uvicorn import serve_app
 
 LONG = "correct horse battery"
 
@@ -276,3 +277,21 @@ def test_an_admin_belongs_to_one_database_and_two_do_not_meet(tmp_path: Path) ->
         db = SQLAlchemy(f"sqlite:///{number}.db")
         stores.append(Admin(app, db=db, path=f"/admin{number}").store)
     assert stores[0].url != stores[1].url
+
+
+def test_the_example_has_an_admin(tmp_path: Path) -> None:
+    assert run(["admin", "create-user", "ada", "--store", "store.db", "--password-env", "SECRET"]) == 0
+    environment = {
+        "DATABASE_URL": f"sqlite:///{tmp_path / 'library.db'}",
+        "FASTAPI_SQLALCHEMY_ADMIN_STORE": str(tmp_path / "store.db"),
+    }
+    with serve_app("examples.library.main:app", tmp_path, environment=environment) as site:
+        page = site.client.get("/admin", follow_redirects=True)
+        token = re.search(r'name="csrftoken" value="([^"]+)"', page.text)
+        assert token is not None
+        values = {"csrftoken": token[1], "username": "ada", "password": LONG}
+        assert site.client.post("/admin/login", data=values).status_code == 303
+        found = site.client.get("/admin/loan/list")
+        assert "Emmy Noether" in cells(found, "reader")
+        assert "Emma" not in cells(found, "book")
+        assert "Frankenstein" in " ".join(cells(site.client.get("/admin/book/list"), "title"))

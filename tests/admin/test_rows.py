@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 
 from tests.admin.apps.library import CANARY
-from tests.admin.conftest import Desk
+from tests.admin.conftest import Desk, everybody
 
 Make = Callable[..., Any]
 
@@ -45,7 +45,8 @@ def row_of(desk: Desk, model: Any, *key: Any) -> Any:
 
 
 def test_lists_and_forms_work_on_every_database(database_url: str, make_desk: Make) -> None:
-    with make_desk(database_url, write=True) as desk:
+    with make_desk(database_url, write=True, auth=everybody) as desk:
+        desk.get("/")
         page = desk.get("/book/list?sort=title__desc&page_size=10")
         assert cells(page, "title")[:3] == ["Book 9", "Book 8", "Book 7"]
         assert cells(page, "author")[0] == "Author 9"
@@ -195,7 +196,7 @@ def test_a_row_that_somebody_changed_meanwhile_is_not_overwritten(desk: Desk) ->
     for _ in range(2):
         answer = desk.post("/author/edit?pk=1", {**mine, "name": "Mine"})
         assert answer.status_code == 422
-        assert "has changed since you read it" in answer.text
+        assert "has changed this row since you opened it" in answer.text
     assert row_of(desk, desk.library.Author, 1).name == "Theirs"
 
 
@@ -310,7 +311,7 @@ def test_a_hostile_query_is_answered_without_an_error_of_the_server(
 
 
 def test_a_database_that_cannot_be_reached_is_a_page_that_says_so(make_desk: Make, postgres_url: str) -> None:
-    with make_desk(postgres_url) as desk:
+    with make_desk(postgres_url, auth=everybody) as desk:
         desk.library.db.init(sa.make_url(postgres_url).set(port=9).render_as_string(hide_password=False))
         answer = desk.get("/book/list")
         assert answer.status_code == 503
@@ -318,7 +319,8 @@ def test_a_database_that_cannot_be_reached_is_a_page_that_says_so(make_desk: Mak
 
 
 def test_async_and_sync_work_through_one_session_for_each_request(make_desk: Make, postgres_url: str) -> None:
-    with make_desk(postgres_url, write=True) as desk:
+    with make_desk(postgres_url, write=True, auth=everybody) as desk:
+        desk.get("/")
         form = desk.form("/author/edit?pk=1")
         with statements(desk) as found:
             answer = desk.post("/author/edit?pk=1", {**form, "name": "By async"}, follow_redirects=False)

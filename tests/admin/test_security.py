@@ -29,10 +29,10 @@ def book_title(desk: Desk) -> str:
         return str(desk.library.db.session.get(desk.library.Book, 1).title)
 
 
-def test_a_forged_form_is_refused(desk: Desk, figure: Callable[..., None]) -> None:
-    form = {**desk.form("/book/edit?pk=1"), "title": "forged"}
-    token = str(desk.client.cookies.get(CSRF_COOKIE))
-    session = str(desk.client.cookies.get(SESSION_COOKIE))
+def test_a_forged_form_is_refused(login_desk: Desk, figure: Callable[..., None]) -> None:
+    form = {**login_desk.form("/book/edit?pk=1"), "title": "forged"}
+    token = str(login_desk.client.cookies.get(CSRF_COOKIE))
+    session = str(login_desk.client.cookies.get(SESSION_COOKIE))
     planted = "planted." + "0" * 64
     tries: list[dict[str, Any]] = [
         {"data": form},
@@ -44,19 +44,19 @@ def test_a_forged_form_is_refused(desk: Desk, figure: Callable[..., None]) -> No
         {"data": {**form, "csrftoken": token}, "headers": {"Sec-Fetch-Site": "same-site"}},
     ]
     for given in tries:
-        assert desk.client.post("/admin/book/edit?pk=1", **given).status_code == 403
+        assert login_desk.client.post("/admin/book/edit?pk=1", **given).status_code == 403
     cookies = {SESSION_COOKIE: session, CSRF_COOKIE: planted}
-    with TestClient(desk.client.app, base_url="https://library.test", cookies=cookies) as other:
+    with TestClient(login_desk.client.app, base_url="https://library.test", cookies=cookies) as other:
         assert other.post("/admin/book/edit?pk=1", data={**form, "csrftoken": planted}).status_code == 403
     # a token of another session, signed by the same key
-    desk.log_in()
-    answer = desk.client.post("/admin/book/edit?pk=1", data={**form, "csrftoken": token})
+    login_desk.log_in()
+    answer = login_desk.client.post("/admin/book/edit?pk=1", data={**form, "csrftoken": token})
     assert answer.status_code == 403
-    assert book_title(desk) == "Book 0"
+    assert book_title(login_desk) == "Book 0"
     figure("S8", variant="admin: forged forms", n=len(tries) + 2, failures=0)
 
 
-def test_every_page_has_a_policy_that_its_own_markup_keeps(desk: Desk) -> None:
+def test_every_page_has_a_policy_that_its_own_markup_keeps(login_desk: Desk) -> None:
     for path in (
         "/",
         "/login",
@@ -68,10 +68,10 @@ def test_every_page_has_a_policy_that_its_own_markup_keeps(desk: Desk) -> None:
         "/nothing/list",
     ):
         if path == "/login":
-            desk.post("/logout")
-        answer = desk.get(path)
+            login_desk.post("/logout")
+        answer = login_desk.get(path)
         if path == "/login":
-            desk.log_in()
+            login_desk.log_in()
         policy = answer.headers["content-security-policy"]
         assert "unsafe" not in policy
         assert "default-src 'none'" in policy
@@ -86,7 +86,9 @@ def test_every_page_has_a_policy_that_its_own_markup_keeps(desk: Desk) -> None:
         for address in re.findall(r'(?:src|href)="(https?://[^"]+)"', answer.text):
             assert address.startswith("https://library.test/")
         assert "@import" not in answer.text
-    assert desk.get("/").headers["content-security-policy"] != desk.get("/").headers["content-security-policy"]
+    assert (
+        login_desk.get("/").headers["content-security-policy"] != login_desk.get("/").headers["content-security-policy"]
+    )
 
 
 def test_a_form_that_is_too_long_is_refused(desk: Desk) -> None:
@@ -95,7 +97,7 @@ def test_a_form_that_is_too_long_is_refused(desk: Desk) -> None:
 
 
 def test_nothing_goes_out_and_nothing_leaks(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, figure: Callable[..., None]
+    login_desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, figure: Callable[..., None]
 ) -> None:
     called: list[Any] = []
     connect = socket.socket.connect
@@ -105,14 +107,14 @@ def test_nothing_goes_out_and_nothing_leaks(
     caplog.set_level(logging.DEBUG)
     bodies: list[str] = []
     for path in ("/", "/book/list", "/book/detail?pk=1", "/book/edit?pk=1", "/reader/list", "/_changes", "/no/list"):
-        bodies.append(desk.get(path).text)
-    desk.log_in(password="wrong guess 4711")
-    desk.log_in()
-    form = desk.form("/reader/edit?pk=1")
-    bodies.append(desk.post("/reader/edit?pk=1", {**form, "email": "alan@example.org"}).text)
-    bodies.append(desk.act("/_api/author/row-action?name=delete&pk=1").text)
-    bodies.append(desk.post("/_api/reader/action?name=export", {"scope": "page", "format": "json"}).text)
-    session = str(desk.client.cookies.get(SESSION_COOKIE))
+        bodies.append(login_desk.get(path).text)
+    login_desk.log_in(password="wrong guess 4711")
+    login_desk.log_in()
+    form = login_desk.form("/reader/edit?pk=1")
+    bodies.append(login_desk.post("/reader/edit?pk=1", {**form, "email": "alan@example.org"}).text)
+    bodies.append(login_desk.act("/_api/author/row-action?name=delete&pk=1").text)
+    bodies.append(login_desk.post("/_api/reader/action?name=export", {"scope": "page", "format": "json"}).text)
+    session = str(login_desk.client.cookies.get(SESSION_COOKIE))
     logs = "\n".join(record.getMessage() + (record.exc_text or "") for record in caplog.records)
     for text in (*bodies, logs):
         for secret in (CANARY, PASSWORD, "wrong guess 4711", "argon2", session):
@@ -149,13 +151,13 @@ def test_an_export_has_every_row_asked_for_and_no_formula(desk: Desk) -> None:
     ]
 
 
-def test_every_change_is_written_down_without_secrets(desk: Desk) -> None:
-    form = desk.form("/reader/edit?pk=2")
-    desk.post("/reader/edit?pk=2", {**form, "first_name": "Ada"})
-    desk.post("/author/create", {"name": "New", "born": "1999-09-09"})
-    desk.act("/_api/loan/row-action?name=delete&pk=2,1")
-    desk.act("/_api/author/row-action?name=delete&pk=1")
-    with desk.admin.store.db.engine.connect() as connection:
+def test_every_change_is_written_down_without_secrets(login_desk: Desk) -> None:
+    form = login_desk.form("/reader/edit?pk=2")
+    login_desk.post("/reader/edit?pk=2", {**form, "first_name": "Ada"})
+    login_desk.post("/author/create", {"name": "New", "born": "1999-09-09"})
+    login_desk.act("/_api/loan/row-action?name=delete&pk=2,1")
+    login_desk.act("/_api/author/row-action?name=delete&pk=1")
+    with login_desk.admin.store.db.engine.connect() as connection:
         found = connection.execute(sa.select(changes).order_by(changes.c.id)).mappings().all()
     lines = [(item["account"], item["action"], item["resource"], item["row"], item["outcome"]) for item in found]
     assert lines == [
@@ -169,7 +171,7 @@ def test_every_change_is_written_down_without_secrets(desk: Desk) -> None:
     assert found[2]["fields"] == {"name": [None, "New"], "born": [None, "1999-09-09"]}
     assert found[3]["fields"]["due"] == ["2026-03-01", None]
     assert all(item["address"] == "192.0.2.1" for item in found)
-    page = desk.get("/_changes").text
+    page = login_desk.get("/_changes").text
     assert "first_name" in page
     assert CANARY not in page + repr(found)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from types import CodeType
 
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 from jinja2.ext import Extension
 
-__all__ = ["HANDLERS", "StrictMarkup"]
+__all__ = ["HANDLERS", "SharedCode", "StrictMarkup"]
 
 HANDLERS = {
     'onclick="applyColumnVisibility()"': 'data-admin-action="apply-columns"',
@@ -33,3 +36,19 @@ class StrictMarkup(Extension):
             source = source.replace(handler, attribute)
         source = _STYLE.sub(" data-style=", source)
         return _STYLE_VALUE.sub(lambda found: found[1] + _SPACES.sub(" ", found[2]).strip() + found[3], source)
+
+
+class SharedCode(BytecodeCache):
+    """Compiled templates, kept for all admins of the process."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give a template the code that another admin has compiled from the same source."""
+        bucket.code = self._known.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        if bucket.code is not None:
+            self._known[bucket.key, bucket.checksum] = bucket.code

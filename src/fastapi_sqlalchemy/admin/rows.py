@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,6 +77,7 @@ class Reader:
         self.title = title
         self.labels = tuple(labels)
         self.linked = tuple(linked)
+        self._aware = [item for item in self.shape.fields if item.timezone]
 
     def page(
         self, session: Session, where: Sequence[Node], sort: Sequence[SortKey], limit: int | None, offset: int
@@ -131,6 +133,10 @@ class Reader:
         by_name = self.shape.as_dict(tuple(values))
         key = encode_key(self.shape.key(tuple(values))) if self.resource.key else ""
         label = label_of(self.title, key, [by_name[item.name] for item in self.labels])
+        for item in self._aware:
+            value = by_name[item.name]
+            if isinstance(value, dt.datetime) and value.tzinfo is None:  # SQLite and MariaDB keep UTC, and say nothing
+                by_name[item.name] = value.replace(tzinfo=dt.UTC)
         return Row(key, label, by_name, self.shape.etag(tuple(values)))
 
     def _rows(self, session: Session, found: Sequence[Sequence[Any]], offset: int) -> list[Row]:

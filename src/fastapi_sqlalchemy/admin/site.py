@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ from starlette_admin.base import BaseAdmin
 from starlette_admin.export import ExportConfig
 
 from ..database import SQLAlchemy
-from ..rest.relations import Relation
+from ..rest.narrowing import is_table
+from ..rest.relations import Relation, table_relations
 from ..rest.resource import Resource, entity_of
 from .changes import Changes
 from .fields import LinkField
 from .guard import csp_nonce
 from .labels import label_fields, title_of
 from .login import LoginProvider
-from .markup import StrictMarkup
+from .markup import SharedCode, StrictMarkup
 from .pages import ChangesPage, StartPage
 from .rows import Linked
 from .views import Backlink, ResourceView
@@ -28,6 +30,7 @@ __all__ = ["Site", "views_of"]
 
 _HERE = Path(__file__).parent
 _MAX_EXPORT = 100_000
+_code = SharedCode()
 _LEFT_OUT = frozenset({"import", "inline-edit", "inline-edit-row", "file"})
 
 
@@ -78,6 +81,7 @@ class Site(BaseAdmin):
         env = self.templates.env
         names: dict[str, Any] = env.globals
         env.add_extension(StrictMarkup)
+        env.bytecode_cache = _code
         names.update(csp_nonce=csp_nonce, has_login=self.has_login)
 
 
@@ -99,12 +103,13 @@ def views_of(
         keys[entity_of(resource)] = _key(resource.name, set(keys.values()))
     titles = {entity_of(item): (names or {}).get(entity_of(item)) or title_of(item.name) for item in ordered}
     chosen = {entity_of(item): label_fields(item, labels.get(entity_of(item))) for item in ordered}
+    models = {item.mapper.local_table: item.model for item in ordered if item.mapper is not None}
     views: dict[Any, ResourceView] = {}
     for resource in ordered:
         entity = entity_of(resource)
         linked = [
             (Linked(relation, fields, titles[relation.entity], chosen[relation.entity]), keys[relation.entity])
-            for relation, fields in _to_one(resource)
+            for relation, fields in _to_one(resource, models)
             if relation.entity in keys
         ]
         views[entity] = ResourceView(
@@ -117,10 +122,17 @@ def views_of(
     return list(views.values())
 
 
-def _to_one(resource: Resource) -> list[tuple[Relation, tuple[Any, ...]]]:
-    """The relations that hold the whole key of one other row in columns that may be seen."""
+def _to_one(resource: Resource, models: Mapping[Any, Any]) -> list[tuple[Relation, tuple[Any, ...]]]:
+    """The relations that hold the whole key of one other row in columns that may be seen.
+
+    Those of a plain table beside models, such as an association table, lead to the models of the other tables.
+    """
     found: list[tuple[Relation, tuple[Any, ...]]] = []
-    for relation in resource.relations.values():
+    relations = list(resource.relations.values())
+    if is_table(resource.table) and resource.model is None:
+        others = (item for item in table_relations(resource.registry, resource.table) if item.entity in models)
+        relations += [replace(item, entity=models[item.entity]) for item in others if item.name not in resource.fields]
+    for relation in relations:
         if relation.to_many or relation.secondary is not None:
             continue
         here = [resource.field_of(column) for column, _ in relation.pairs]

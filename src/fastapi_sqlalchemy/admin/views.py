@@ -48,6 +48,7 @@ T = TypeVar("T")
 Values = dict[str, Any]
 
 _MAX_SEARCH = 200
+_STALE = "Somebody has changed this row since you opened it. Load the page again, then repeat your change."
 _SAFE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -301,7 +302,7 @@ class ResourceView(BaseModelView):
             return HTTPException(problem.status, problem.detail, dict(problem.headers))
         names = self._names_of(problem.fields)
         if not names:
-            flash(request, problem.detail, "error")
+            flash(request, _STALE if problem.code == "precondition_failed" else problem.detail, "error")
         return FormValidationError(dict.fromkeys(names, problem.detail))
 
     async def _logged(self, request: Request, action: str, row: str, work: Callable[[Change], Any]) -> Any:
