@@ -29,6 +29,7 @@ LAYERS = [
     ("rest",),
     ("migrations",),
     ("observe",),
+    ("transfer",),
     ("admin",),
     ("testing",),
     ("cli",),

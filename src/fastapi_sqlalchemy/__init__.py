@@ -10,6 +10,7 @@ from .database import SQLAlchemy as SQLAlchemy
 from .database import db as db
 from .exceptions import AmbiguousDatabaseError as AmbiguousDatabaseError
 from .exceptions import AsyncScopeRequiredError as AsyncScopeRequiredError
+from .exceptions import BadRowError as BadRowError
 from .exceptions import ConcurrentSessionUseError as ConcurrentSessionUseError
 from .exceptions import ConfigurationError as ConfigurationError
 from .exceptions import DatabaseUnavailableError as DatabaseUnavailableError
@@ -41,6 +42,7 @@ __all__ = [
     "AmbiguousDatabaseError",
     "AsyncScopeRequiredError",
     "AsyncSession",
+    "BadRowError",
     "ConcurrentSessionUseError",
     "ConfigurationError",
     "DBSessionMiddleware",

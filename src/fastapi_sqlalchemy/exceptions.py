@@ -17,6 +17,7 @@ FastAPISQLAlchemyError
 ├── TransactionUsageError                     ``db.transaction()`` cannot do what was asked
 ├── ReadOnlyError                             a write inside ``db.read_only()``
 ├── UnknownAttributeError (TypeError)         a model has no attribute of that name
+├── BadRowError                               a row of a file does not fit its table
 ├── NotConfirmedError                         ``drop_all()`` without ``confirmed=True``
 └── DatabaseUnavailableError                  a 503: try again later
     └── PoolTimeoutError                      no connection became free in time
@@ -30,6 +31,7 @@ from sqlalchemy import exc as sa_exc
 __all__ = [
     "AmbiguousDatabaseError",
     "AsyncScopeRequiredError",
+    "BadRowError",
     "ConcurrentSessionUseError",
     "ConfigurationError",
     "DatabaseUnavailableError",
@@ -169,6 +171,26 @@ class ReadOnlyError(FastAPISQLAlchemyError, sa_exc.InvalidRequestError):
 
 class UnknownAttributeError(FastAPISQLAlchemyError, TypeError):
     """A model has no attribute of the given name."""
+
+
+class BadRowError(FastAPISQLAlchemyError, ValueError):
+    """A row of a file does not fit its table; nothing of its batch is kept.
+
+    ``line`` is where the row starts in the file, counted from 1; ``last_line`` is the same, or the end of the batch
+    where the database only tells that of a whole one; ``column`` is the column's name where it is known; ``reason`` is
+    what is wrong; ``kept`` is how many rows before it are in the table.
+    """
+
+    def __init__(
+        self, line: int, reason: str, *, column: str | None = None, last_line: int | None = None, kept: int = 0
+    ) -> None:
+        self.line = line
+        self.last_line = line if last_line is None else last_line
+        self.column = column
+        self.reason = reason
+        self.kept = kept
+        where = f"line {line}" if self.last_line == line else f"lines {line} to {self.last_line}"
+        super().__init__(f"{where}: {'' if column is None else f'column {column!r}: '}{reason}")
 
 
 class NotConfirmedError(FastAPISQLAlchemyError):

@@ -15,6 +15,7 @@ from ..web.startup import describe_failure
 from .admin import app as admin
 from .migrations import app as migrations
 from .serve import serve
+from .transfer import dump, load, seed
 
 __all__ = ["app", "main", "run"]
 
@@ -27,6 +28,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("serve")(serve)
+app.command("load")(load)
+app.command("dump")(dump)
+app.command("seed")(seed)
 app.add_typer(admin, name="admin")
 app.add_typer(migrations, name="db")
 

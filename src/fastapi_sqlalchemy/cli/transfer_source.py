@@ -1,0 +1,115 @@
+"""The database and the table that ``load``, ``dump`` and ``seed`` are asked for: by a URL, or the application's own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tomllib
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy import exc as sa_exc
+
+from ..database import SQLAlchemy
+from ..exceptions import ConfigurationError
+from ..rest.narrowing import is_table
+from .target import database_of
+
+__all__ = ["Source", "import_object", "opened"]
+
+
+class Source:
+    """A database whose tables are found by name; ``db`` is the application's own, or one for a URL."""
+
+    def __init__(self, db: SQLAlchemy) -> None:
+        self.db = db
+        self.engine = db.engine
+
+    def table(self, name: str | None, model: str | None) -> sa.Table:
+        """The table of that name or model; raises `ConfigurationError` where there is none."""
+        if (name is None) == (model is None):
+            raise ConfigurationError("Name one of --table and --model.")
+        if model is not None:
+            return self._of_model(model)
+        assert name is not None
+        known = self.db.metadata.tables.get(name)
+        if known is not None:
+            return known
+        schema, _, plain = name.rpartition(".")
+        for schema_name, table_name in ((schema or None, plain), (None, name)):
+            try:
+                return sa.Table(
+                    table_name, sa.MetaData(), schema=schema_name, autoload_with=self.engine, resolve_fks=False
+                )
+            except sa_exc.NoSuchTableError:
+                continue
+        raise ConfigurationError(f"There is no table {name!r} in this database.")
+
+    def _of_model(self, model: str) -> sa.Table:
+        found: Any = import_object(model) if ":" in model else None
+        if found is None:
+            named = [item.class_ for item in self.db.Base.registry.mappers if item.class_.__name__ == model]
+            if len(named) != 1:
+                known = ", ".join(sorted(item.class_.__name__ for item in self.db.Base.registry.mappers))
+                raise ConfigurationError(f"There is no model {model!r}; the models are: {known or 'none'}.")
+            found = named[0]
+        table = getattr(found, "__table__", None)
+        if not is_table(table):
+            raise ConfigurationError(f"{model} is no model of one table.")
+        return table
+
+
+@contextmanager
+def opened(url: str | None, db: str | None, *, write: bool) -> Generator[Source, None, None]:
+    """The database of a URL, of ``--db``, or of ``[tool.fastapi-sqlalchemy] db`` in pyproject.toml.
+
+    ``write`` opens the file of a SQLite URL for writing. Raises `ConfigurationError` where none is named.
+    """
+    if url is not None and db is not None:
+        raise ConfigurationError("Name one of --url and --db.")
+    if url is not None:
+        found = SQLAlchemy(database_of(url, write=write).url, sqlite={"journal_mode": None})
+    else:
+        given: Any = import_object(db or _configured())
+        if not isinstance(given, SQLAlchemy):
+            raise ConfigurationError(f"{db or _configured()} is no SQLAlchemy(...) object.")
+        found = given
+    try:
+        yield Source(found)
+    finally:
+        found.dispose()
+
+
+def import_object(name: str) -> Any:
+    """What ``module:attribute`` names, looked for in this folder too; raises `ConfigurationError`."""
+    module, _, attributes = name.partition(":")
+    if not module or not attributes:
+        raise ConfigurationError(f"{name!r} does not say where to look: write module:name, such as app.database:db.")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"{name}: there is no module {error.name}.") from None
+    for attribute in attributes.split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError:
+            raise ConfigurationError(f"The module {module} has no {attributes}.") from None
+    return found
+
+
+def _configured() -> str:
+    if os.path.isfile("pyproject.toml"):
+        with open("pyproject.toml", "rb") as file:
+            tool = cast("dict[str, Any]", tomllib.load(file).get("tool", {}))
+        name = tool.get("fastapi-sqlalchemy", {}).get("db")
+        if isinstance(name, str):
+            return name
+    raise ConfigurationError(
+        'No database is named. Give --url or --db module:name, or write db = "app.database:db" under '
+        "[tool.fastapi-sqlalchemy] in pyproject.toml."
+    )
