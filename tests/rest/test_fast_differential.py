@@ -13,7 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from fastapi_sqlalchemy.engines import live_engines
-from tests.rest.conftest import Color, Shop
+from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.rest.conftest import VARIANTS, Color
+from tests.rest.conftest import Shop as OwnedShop
 
 FULL: dict[str, Any] = {
     "flag": True,
@@ -72,6 +74,41 @@ LISTS = [
     "?limit=0",
     "?nothing=1",
 ]
+
+
+@pytest.fixture(scope="module", params=[v for v in VARIANTS if v != ("sqlite", "async")], ids="-".join)
+def running(request: pytest.FixtureRequest, databases: dict[str, str]) -> Iterator[Shop]:
+    name, mode = request.param
+    if name not in databases:
+        pytest.skip(f"no {name} server takes part")
+    yield from started(databases[name], mode)
+
+
+def started(url: str, mode: str) -> Iterator[Shop]:
+    shop = Shop(url, mode)
+    shop.db.drop_all(confirmed=True)
+    shop.db.create_all()
+    with shop.client:
+        yield shop
+        assert shop.client.portal is not None
+        shop.client.portal.call(shop.db.adispose)
+    shop.db.drop_all(confirmed=True)
+    shop.db.dispose()
+
+
+class Shop(OwnedShop):
+    """The shop without rows that have owners, for which relations are read by the ordinary path."""
+
+    def add_routes(self) -> None:
+        for name, prefix in (("Thing", "things"), ("Pair", "pairs"), ("Author", "authors"), ("Book", "books")):
+            router = CRUDRouter(self.models[name], db=self.db, use_async=self.use_async, prefix=f"/{prefix}")
+            self.app.include_router(router)
+
+
+@pytest.fixture
+def shop(running: Shop) -> Shop:
+    running.empty()
+    return running
 
 
 @contextmanager
@@ -207,20 +244,52 @@ def test_what_a_raw_statement_stored_in_postgresql_is_the_same(shop: Shop, colum
 def asyncpg_shop(databases: dict[str, str]) -> Iterator[Shop]:
     if "postgresql" not in databases:
         pytest.skip("no postgresql server takes part")
-    shop = Shop(databases["postgresql"].replace("postgresql://", "postgresql+asyncpg://"), "async")
-    shop.db.drop_all(confirmed=True)
-    shop.db.create_all()
-    with shop.client:
-        yield shop
-        assert shop.client.portal is not None
-        shop.client.portal.call(shop.db.adispose)
-    shop.db.drop_all(confirmed=True)
-    shop.db.dispose()
+    yield from started(databases["postgresql"].replace("postgresql://", "postgresql+asyncpg://"), "async")
+
+
+RELATED = [
+    "/authors?include=books&limit=2",
+    "/authors?include=books&count=exact&sort=-name",
+    "/books?include=author&limit=3",
+    "/books?include=author,tags&sort=title",
+    "/books?include=author.books&limit=2",
+    "/authors?include=books&name__startswith=nobody",
+    "/authors?books.pages__gte=2&include=books",
+    "/authors/1?include=books",
+]
+
+
+def fill_related(shop: Shop) -> None:
+    shop.insert("Author", *({"id": n, "name": f"a{n}", "born": dt.date(2000, 1, n)} for n in (1, 2, 3)))
+    books = [
+        {"id": n, "title": f"t{n}", "author_id": (1, 2, None)[n % 3], "price": Decimal(n), "pages": n}
+        for n in range(1, 9)
+    ]
+    shop.insert("Book", *books)
+    shop.insert("Tag", {"id": 1, "name": "x"}, {"id": 2, "name": "y"})
+    with shop.db.engine.begin() as connection:
+        labels = shop.db.metadata.tables["label"]
+        connection.execute(sa.insert(labels), [{"book_id": n, "tag_id": 1 + n % 2} for n in range(1, 6)])
+
+
+@pytest.mark.parametrize("path", RELATED)
+def test_a_list_with_what_belongs_to_its_rows_is_the_same(shop: Shop, path: str) -> None:
+    fill_related(shop)
+    assert assert_same(shop, path)[0] == 200
+
+
+def test_more_children_than_are_answered_are_the_same_ones(shop: Shop) -> None:
+    shop.insert("Author", {"id": 1, "name": "a"}, {"id": 2, "name": "b"})
+    shop.insert("Book", *({"id": n, "title": "t", "author_id": 1, "pages": n} for n in range(1, 121)))
+    assert assert_same(shop, "/authors?include=books")[0] == 200
 
 
 def test_asyncpg_answers_the_same(asyncpg_shop: Shop) -> None:
     shop = asyncpg_shop
     shop.empty()
+    fill_related(shop)
+    for path in RELATED:
+        assert_same(shop, path)
     shop.insert("Thing", *ROWS)
     for query in LISTS:
         assert_same(shop, f"/things{query}")

@@ -212,9 +212,7 @@ class CRUDRouter(APIRouter):
             )
             if method == "GET":
                 self.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, **common)
-        self._plain_reads = PlainReads(
-            list(self.routes), RowAnswers(endpoints), PageAnswers(listing), is_open=lambda: not access.has_rules
-        )
+        self._plain_reads = PlainReads(list(self.routes), RowAnswers(endpoints), PageAnswers(listing))
         for path, allowed in methods.items():
             self.add_api_route(
                 path,

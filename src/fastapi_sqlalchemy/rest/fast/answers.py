@@ -5,7 +5,8 @@ Each of these answers or says None; then the ordinary route does all of it anew.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import sqlalchemy as sa
 from starlette.datastructures import QueryParams
@@ -17,12 +18,16 @@ from ..keys import KeyNotFoundError, MalformedKeyError, decode_key
 from ..listing import Listing
 from ..operations.rows import Row
 from ..query import ListQuery, Planned, QueryError, parse_query
+from ..selection import reached_by
 from ..serialize import dump_json, with_offset
+from .children import Children
 from .statement import Found
 from .work import UNREADABLE, GiveWay, Work, processed
 from .writer import Write, writer
 
 __all__ = ["Answer", "PageAnswers", "RowAnswers"]
+
+Groups: TypeAlias = dict[tuple[Any, ...], list[dict[str, Any]]]
 
 _MAX_QUERIES = 256
 _MAX_QUERY = 512
@@ -74,26 +79,43 @@ class RowAnswers:
 class _Asked:
     """What one query string asks for, with the statements that answer it."""
 
-    __slots__ = ("counting", "pairs", "planned", "query", "write")
+    __slots__ = ("children", "counting", "pairs", "planned", "query", "reaches", "write")
 
-    def __init__(self, pairs: list[tuple[str, str]], query: ListQuery, planned: Planned, counting: Any) -> None:
+    def __init__(
+        self,
+        pairs: list[tuple[str, str]],
+        query: ListQuery,
+        planned: Planned,
+        counting: Any,
+        children: Sequence[Children],
+    ) -> None:
+        self.children = children
+        self.reaches = bool(children) or any(True for _ in reached_by(query.filters))
         self.pairs = pairs
         self.query = query
         self.planned = planned
         self.counting: tuple[sa.Select[Any], dict[str, Any]] | None = counting
         self.write: Write | None = None
 
-    def work(self) -> Work[tuple[Found | list[Row], int | None]]:
-        """Read the page, and count where that is asked for."""
+    def work(self) -> Work[tuple[Found | list[Row], int | None, list[Groups]]]:
+        """Read the page, count where that is asked for, and read what belongs to its rows."""
         found: Found | list[Row]
         if len(self.planned.statements) == 1:
             found = yield self.planned.statements[0], self.planned.parameters
+        elif self.children:
+            raise GiveWay
         else:
             found = yield from processed(self.planned.steps())
-        if self.counting is None:
-            return found, None
-        counted = yield self.counting
-        return found, int(counted.raw[0][0])
+        total: int | None = None
+        if self.counting is not None:
+            counted = yield self.counting
+            total = int(counted.raw[0][0])
+        groups: list[Groups] = []
+        for child in self.children:
+            assert isinstance(found, Found)
+            related = yield from child.read(found, self.query.limit)
+            groups.append(related)
+        return found, total, groups
 
 
 class PageAnswers:
@@ -103,6 +125,7 @@ class PageAnswers:
         self.listing = listing
         self.is_possible = "after_read" not in listing.settings.hooks and listing.endpoints.presentation.is_direct
         self._asked: dict[tuple[bytes, str], _Asked] = {}
+        self._related: dict[str, Children | None] = {}
 
     async def answer(self, scope: Scope) -> Answer | None:
         """Answer a list."""
@@ -114,16 +137,19 @@ class PageAnswers:
         if reads is None:
             return None
         asked = self._read(scope["query_string"], reads.dialect)
-        if asked is None:
+        if asked is None or (asked.reaches and listing.endpoints.access.has_rules):
             return None
-        snapshot = asked.counting is not None or len(asked.planned.statements) > 1
+        snapshot = asked.counting is not None or bool(asked.children) or len(asked.planned.statements) > 1
         try:
-            found, total = await reads.run(asked.work(), snapshot=snapshot)
+            found, total, groups = await reads.run(asked.work(), snapshot=snapshot)
             page = listing.page_of(asked.query, asked.planned, _rows(found, asked), scope["path"], asked.pairs, total)
             if asked.write is None or not isinstance(found, Found):
                 items = listing.serializer.objects(page.rows)
             else:
                 items = asked.write(page.rows)
+            for child, related in zip(asked.children, groups, strict=True):
+                for item, row in zip(items, page.rows, strict=True):
+                    child.set(item, row, related)
         except (GiveWay, *UNREADABLE):
             return None
         content = {"items": items, "next": page.next, "total": page.total} if listing.settings.envelope else items
@@ -140,18 +166,31 @@ class PageAnswers:
         pairs = QueryParams(raw).multi_items()
         try:
             query = parse_query(listing.resource, pairs, listing.settings.query)
-            if query.fields is not None or query.include or query.count == "estimated":
+            children = self._children(query)
+            if query.fields is not None or children is None or query.count == "estimated":
                 return None
             planned = listing.plan(query, dialect)
             counting = listing.plans.count(query, dialect) if query.count == "exact" else None
         except QueryError:
             return None
-        asked = _Asked(pairs, query, planned, counting)
+        asked = _Asked(pairs, query, planned, counting, children)
         if len(raw) <= _MAX_QUERY:
             if len(self._asked) >= _MAX_QUERIES:
                 self._asked.pop(next(iter(self._asked)))
             self._asked[name] = asked
         return asked
+
+    def _children(self, query: ListQuery) -> list[Children] | None:
+        """The relations that a list includes; None where one of them is more than this can read."""
+        found: list[Children] = []
+        for name, below in query.include.items():
+            if name not in self._related:
+                self._related[name] = Children.of(self.listing.resource, name)
+            child = self._related[name]
+            if child is None or below:
+                return None
+            found.append(child)
+        return found
 
 
 def _rows(found: Found | list[Row], asked: _Asked) -> list[Row]:

@@ -48,7 +48,7 @@ class _Places(NamedTuple):
 class PlainReads:
     """The plain reads of one router: ``GET /items`` and ``GET /items/{pk}``.
 
-    They are open where no dependency, no limit and no wrapper of the endpoint takes part; ``is_open`` is asked too.
+    They are open where no dependency, no limit and no wrapper of the endpoint takes part.
     """
 
     def __init__(
@@ -56,12 +56,10 @@ class PlainReads:
         routes: Sequence[BaseRoute],
         rows: RowAnswers | None,
         pages: PageAnswers | None,
-        is_open: Callable[[], bool],
     ) -> None:
         self._routes = routes
         self._rows = rows if rows is not None and rows.is_possible else None
         self._pages = pages if pages is not None and pages.is_possible else None
-        self._is_open = is_open
 
     def find(self, scope: Scope, included: Any) -> Selected | None:
         """Return the route of a request to a router that is ``included`` somewhere, if it is a plain read."""
@@ -70,14 +68,14 @@ class PlainReads:
         places = self._known(included)
         path: str = scope["path"]
         if path == places.page_path:
-            if self._pages is None or not self._is_open():
+            if self._pages is None:
                 return None
             return Selected(places.page_context, {}, self._pages.answer)
         prefix = places.row_prefix
         if prefix is None or self._rows is None or not path.startswith(prefix):
             return None
         segment = path.removeprefix(prefix)
-        if not segment or "/" in segment or not self._is_open():
+        if not segment or "/" in segment:
             return None
         rows = self._rows
 

@@ -15,7 +15,7 @@ from ..resource import Resource
 from ..serialize import Serializer
 from .rows import fetch
 
-__all__ = ["Tree", "attach", "local_columns"]
+__all__ = ["Tree", "attach", "fold", "local_columns", "related_statement"]
 
 Tree = Mapping[str, "Tree"]
 """Names of relations, each with the relations to include below it."""
@@ -46,7 +46,7 @@ def attach(
         relation = resource.relations[name]
         groups = _load(session, ownership, relation, below, [values for _, values in parents], limit)
         for item, values in parents:
-            found = groups.get(_fold(values[local] for local, _ in relation.pairs), [])
+            found = groups.get(fold(values[local] for local, _ in relation.pairs), [])
             item[name] = found if relation.to_many else (found[0] if found else None)
 
 
@@ -67,20 +67,18 @@ def _load(
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     children: list[tuple[dict[str, Any], dict[sa.ColumnElement[Any], Any]]] = []
     for start in range(0, len(keys), _CHUNK):
-        statement = _statement(ownership, relation, target, fields, extra, keys[start : start + _CHUNK], limit)
+        statement = related_statement(ownership, relation, target, fields, extra, keys[start : start + _CHUNK], limit)
         rows = fetch(session, statement, fields)
         width = len(fields)
         for item, row in zip(serializer.objects(rows), rows, strict=True):
             children.append((item, dict(zip(extra, row[width:], strict=False))))
-            groups.setdefault(_fold(row[width + len(extra) : width + len(extra) + len(relation.pairs)]), []).append(
-                item
-            )
+            groups.setdefault(fold(row[width + len(extra) : width + len(extra) + len(relation.pairs)]), []).append(item)
     if below and children:
         attach(session, ownership, target, below, children, limit)
     return groups
 
 
-def _statement(
+def related_statement(
     ownership: Ownership,
     relation: Relation,
     target: Resource,
@@ -89,6 +87,7 @@ def _statement(
     keys: Sequence[tuple[Any, ...]],
     limit: int,
 ) -> sa.Select[Any]:
+    """Return what reads the related rows of parents with these keys; its last columns are those keys."""
     source = target.source()
     remote = [column for _, column in relation.pairs]
     among = remote[0].in_([key[0] for key in keys]) if len(remote) == 1 else sa.tuple_(*remote).in_(keys)
@@ -112,6 +111,6 @@ def _statement(
     return cast("sa.Select[Any]", limited)
 
 
-def _fold(values: Iterable[Any]) -> tuple[Any, ...]:
+def fold(values: Iterable[Any]) -> tuple[Any, ...]:
     """A key as databases compare it: some fold the case of text."""
     return tuple(value.casefold() if isinstance(value, str) else value for value in values)
