@@ -46,6 +46,11 @@ class Database:
     def scalar(self, query: str) -> int:
         return self.scalars(query)[0]
 
+    def names(self) -> list[str]:
+        """The names of the items that are stored."""
+        with self.engine.connect() as connection:
+            return list(connection.exec_driver_sql("SELECT name FROM item").scalars())
+
     def run(self, *commands: str) -> None:
         with self.engine.connect() as connection:
             for command in commands:

@@ -263,12 +263,145 @@ def add_shared_routes(app: FastAPI) -> None:
         return {"ok": True}
 
 
+def add_conflict_routes(app: FastAPI) -> None:
+    """Transactions that collide with others, and are run again."""
+
+    meeting = Meeting()
+
+    @app.post("/sync/locked/{counter_id}")
+    def increment_locked(counter_id: int) -> None:
+        @db.transaction(retries=10)
+        def increment() -> None:
+            counter = db.session.get_one(Counter, counter_id, with_for_update=True)
+            counter.value += 1
+
+        increment()
+
+    @app.post("/async/locked/{counter_id}")
+    async def increment_locked_async(counter_id: int) -> None:
+        @db.transaction(retries=10)
+        async def increment() -> None:
+            counter = await db.async_session.get_one(Counter, counter_id, with_for_update=True)
+            counter.value += 1
+
+        await increment()
+
+    @app.post("/sync/deadlock/{first}/{second}")
+    def deadlock(first: int, second: int) -> int:
+        attempts = 0
+
+        @db.transaction(retries=3)
+        def both() -> None:
+            nonlocal attempts
+            attempts += 1
+            if DIALECT == "postgresql":
+                db.session.execute(NOTICE_SOON)
+            db.session.execute(add_one(first))
+            if attempts == 1:
+                meeting.wait()
+            db.session.execute(add_one(second))
+
+        both()
+        return attempts
+
+    @app.post("/async/deadlock/{first}/{second}")
+    async def deadlock_async(first: int, second: int) -> int:
+        attempts = 0
+
+        @db.transaction(retries=3)
+        async def both() -> None:
+            nonlocal attempts
+            attempts += 1
+            if DIALECT == "postgresql":
+                await db.async_session.execute(NOTICE_SOON)
+            await db.async_session.execute(add_one(first))
+            if attempts == 1:
+                await meeting.wait_async()
+            await db.async_session.execute(add_one(second))
+
+        await both()
+        return attempts
+
+    @app.post("/sync/skew/{read}/{written}")
+    def skew_pair(read: int, written: int) -> int:
+        attempts = 0
+
+        @db.transaction(retries=3)
+        def work() -> None:
+            nonlocal attempts
+            attempts += 1
+            db.session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+            seen = db.session.scalar(sa.select(Counter.value).where(Counter.id == read))
+            if attempts == 1:
+                meeting.wait()
+            value = (seen or 0) + 1
+            db.session.execute(sa.update(Counter).where(Counter.id == written).values(value=value))
+
+        work()
+        return attempts
+
+    @app.post("/async/skew/{read}/{written}")
+    async def skew_pair_async(read: int, written: int) -> int:
+        attempts = 0
+
+        @db.transaction(retries=3)
+        async def work() -> None:
+            nonlocal attempts
+            attempts += 1
+            await db.async_session.connection(execution_options={"isolation_level": "SERIALIZABLE"})
+            seen = await db.async_session.scalar(sa.select(Counter.value).where(Counter.id == read))
+            if attempts == 1:
+                await meeting.wait_async()
+            value = (seen or 0) + 1
+            await db.async_session.execute(sa.update(Counter).where(Counter.id == written).values(value=value))
+
+        await work()
+        return attempts
+
+
+NOTICE_SOON = sa.text("SET LOCAL deadlock_timeout = '10ms'")
+
+
+def add_one(counter_id: int) -> sa.Update:
+    return sa.update(Counter).where(Counter.id == counter_id).values(value=Counter.value + 1)
+
+
+class Meeting:
+    """Two transactions wait here for each other, so that they collide; SQLite lets only one of them come."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[Callable[[], object]] = []
+
+    def _meet(self, come: Callable[[], object]) -> None:
+        with self._lock:
+            self._waiting.append(come)
+            if len(self._waiting) < 2:
+                return
+            both, self._waiting = self._waiting, []
+        for each in both:
+            each()
+
+    def wait(self) -> None:
+        met = threading.Event()
+        self._meet(met.set)
+        if DIALECT != "sqlite":
+            met.wait(5)
+
+    async def wait_async(self) -> None:
+        loop, met = asyncio.get_running_loop(), asyncio.Event()
+        self._meet(functools.partial(loop.call_soon_threadsafe, met.set))
+        if DIALECT != "sqlite":
+            await asyncio.wait_for(met.wait(), 5)
+
+
 def middleware_app() -> FastAPI:
     app = FastAPI()
     app.add_middleware(DBSessionMiddleware, db=db)
     add_shared_routes(app)
     for router in routes("middleware"):
         app.include_router(router)
+    add_conflict_routes(app)
 
     @app.get("/session", response_model=list[ItemOut])
     def by_session() -> list[Item]:
