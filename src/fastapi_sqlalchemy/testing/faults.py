@@ -1,14 +1,17 @@
-"""Lets the n-th call that an engine makes to its driver fail, to see what an application makes of it."""
+"""Lets the n-th call that an engine makes to its driver fail, or all of them take their time."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import await_only
 
 from ..exceptions import ConfigurationError
 
@@ -42,8 +45,11 @@ class DriverFaults:
 
     Parameters: ``engines``, synchronous or asynchronous ones; the calls of all are counted together. ``fail_at`` is the
     number of the call that fails, from 1; None only counts. ``only`` are the kinds of `CALLS` that count.
-    ``lose_connection`` makes the failure one that the connection does not survive. The call that fails is not made.
-    Raises `ConfigurationError` for a number below 1 or an unknown kind of call.
+    ``lose_connection`` makes the failure one that the connection does not survive. The call that fails is not made,
+    unless ``lose_answer`` is true: then it is made and its answer is cut off with the connection, as when the network
+    fails between a COMMIT and its acknowledgement. ``delay`` is how many seconds each call that counts takes longer
+    (except the closing of a connection).
+    Raises `ConfigurationError` for a number below 1, a negative delay or an unknown kind of call.
     """
 
     def __init__(
@@ -52,16 +58,22 @@ class DriverFaults:
         fail_at: int | None = None,
         only: Iterable[str] = CALLS,
         lose_connection: bool = False,
+        lose_answer: bool = False,
+        delay: float = 0,
     ) -> None:
         self.calls: list[str] = []
         self.fail_at = fail_at
         self.only = frozenset(only)
-        self.lose_connection = lose_connection
+        self.lose_connection = lose_connection or lose_answer
+        self.lose_answer = lose_answer
+        self.delay = delay
         self._engines = [engine.sync_engine if isinstance(engine, AsyncEngine) else engine for engine in engines]
         self._undo: list[Callable[[], object]] = []
         self._raised: BaseException | None = None
         if fail_at is not None and fail_at < 1:
             raise ConfigurationError(f"fail_at is the number of a call, 1 or more; not {fail_at}.")
+        if delay < 0:
+            raise ConfigurationError(f"delay is a number of seconds, 0 or more; not {delay}.")
         if unknown := self.only - set(CALLS):
             raise ConfigurationError(f"only= knows {', '.join(CALLS)}; not {', '.join(sorted(unknown))}.")
 
@@ -85,7 +97,9 @@ class DriverFaults:
         dialect: Any = engine.dialect
 
         def connecting(*_arguments: Any) -> None:
-            self._count("connect", dialect)
+            self._wait("connect", dialect)
+            if self._count("connect"):
+                self._fail(dialect)
 
         def failing(context: ExceptionContext) -> None:
             if self.lose_connection and context.original_exception is self._raised:
@@ -102,8 +116,14 @@ class DriverFaults:
         call, own = getattr(dialect, method), method in vars(dialect)
 
         def counted(*arguments: Any, **options: Any) -> Any:
-            self._count(kind, dialect)
-            return call(*arguments, **options)
+            fails = self._count(kind)
+            self._wait(kind, dialect)
+            if fails and not self.lose_answer:
+                self._fail(dialect)
+            result = call(*arguments, **options)
+            if fails:
+                self._fail(dialect)
+            return result
 
         def restore() -> None:
             if own:
@@ -114,13 +134,24 @@ class DriverFaults:
         setattr(dialect, method, counted)
         self._undo.append(restore)
 
-    def _count(self, kind: str, dialect: Any) -> None:
+    def _count(self, kind: str) -> bool:
+        """Count a call; whether it is the one that fails."""
         if kind not in self.only:
-            return
+            return False
         self.calls.append(kind)
-        if len(self.calls) == self.fail_at:
-            self._raised = _error(dialect)
-            raise self._raised
+        return len(self.calls) == self.fail_at
+
+    def _wait(self, kind: str, dialect: Any) -> None:
+        if self.delay == 0 or kind not in self.only or kind == "close":
+            return
+        if dialect.is_async:
+            await_only(asyncio.sleep(self.delay))
+        else:
+            time.sleep(self.delay)
+
+    def _fail(self, dialect: Any) -> NoReturn:
+        self._raised = _error(dialect)
+        raise self._raised
 
 
 def _error(dialect: Any) -> BaseException:
