@@ -5,7 +5,7 @@
 #   make servers      install PgBouncer and Galera from Debian, for the reliability tests that need them (asks for root)
 #   make pictures     take the pictures of the documentation in Chromium
 #   make benchmark    our routes against hand-written ones and those of the peers
-#   make reliability  the reliability tests in their full size
+#   make reliability  the reliability tests in their full size: ARGS="--only R1,R20", ARGS="--size 0.1"
 #   make clean        delete the environments and caches
 # ARGS="..." goes to pytest or to the benchmark, WORKERS=n sets the test processes, PORT=n the port of the demo.
 
@@ -56,7 +56,7 @@ servers:
 	@apt-get update -qq && apt-get install -y -qq pgbouncer galera-4 rsync
 
 reliability: .venv/.ready
-	@RELIABILITY=full $(DEV) -m pytest tests/reliability $(ARGS)
+	@$(DEV) -m tests.reliability.run $(ARGS)
 
 benchmark: .venv/.ready-benchmark
 	@command -v wrk >/dev/null || { echo "Installing wrk, the load maker, from Debian: apt-get install wrk"; apt-get update -qq && apt-get install -y -qq wrk; }

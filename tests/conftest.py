@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import shutil
 import tempfile
@@ -90,6 +91,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if os.environ.get("CI") == "true" and _is_whole_run(config) and set(_REQUIRED) - set(took_part):
         terminalreporter.line("CI=true: the run fails, since PostgreSQL, MariaDB and Chromium have to take part.")
     figures = read_figures(_folder / "figures")
+    if to := os.environ.get("RELIABILITY_FIGURES"):
+        Path(to).write_text(json.dumps(figures))
     if figures:
         terminalreporter.section("figures of the scorecard")
         for entry in figures:

@@ -20,9 +20,18 @@ from .wire import fetch
 
 @pytest.fixture(scope="session")
 def size() -> Callable[[int, int], int]:
-    """``size(small, full)``: how often to do it in this run."""
-    full = os.environ.get("RELIABILITY") == "full"
-    return lambda small, large: large if full else small
+    """``size(small, full)``: how often to do it in this run; ``RELIABILITY`` is small, full or a share such as 0.1.
+
+    A bound that is stricter in the full form stands in the second place too, and a share leaves it as it is.
+    """
+    wanted = os.environ.get("RELIABILITY", "small")
+    share = {"small": 0.0, "full": 1.0}.get(wanted)
+    share = float(wanted) if share is None else share
+
+    def choose(small: int, full: int) -> int:
+        return full if share == 1 else max(small, round(full * share)) if share else small
+
+    return choose
 
 
 @pytest.fixture(scope="session")

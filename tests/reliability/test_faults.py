@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,7 +190,63 @@ def test_faults_are_counted_named_and_undone(tmp_path: Path) -> None:
         assert database.scalar("SELECT count(*) FROM made") == 1
 
 
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_an_answer_that_is_lost_leaves_the_row_and_raises(asynchronous: bool, tmp_path: Path) -> None:
+    async def store(db: SQLAlchemy) -> None:
+        async with db(commit_on_exit=True):
+            await db.async_session.execute(sa.text("INSERT INTO made VALUES (1)"))
+
+    with new_database("sqlite", tmp_path) as database:
+        db = SQLAlchemy(database.url)
+        database.run("CREATE TABLE made (id INTEGER)")
+
+        async def scenario() -> None:
+            with (
+                DriverFaults(db.async_engine, fail_at=1, only=["commit"], lose_answer=True) as faults,
+                pytest.raises(sa.exc.OperationalError),
+            ):
+                await store(db)
+            assert faults.failed == "commit"
+            await db.adispose()
+
+        if asynchronous:
+            asyncio.run(scenario())
+        else:
+            with (
+                DriverFaults(db.engine, fail_at=1, only=["commit"], lose_answer=True) as faults,
+                pytest.raises(sa.exc.OperationalError),
+                db(commit_on_exit=True),
+            ):
+                db.session.execute(sa.text("INSERT INTO made VALUES (1)"))
+            assert faults.failed == "commit"
+        assert database.scalar("SELECT count(*) FROM made") == 1
+        db.dispose()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_delay_makes_every_call_that_counts_take_longer(asynchronous: bool, tmp_path: Path) -> None:
+    with new_database("sqlite", tmp_path) as database:
+        db = SQLAlchemy(database.url)
+
+        async def ask() -> None:
+            with DriverFaults(db.async_engine, only=["execute"], delay=0.2):
+                async with db():
+                    await db.async_session.execute(sa.text("SELECT 1"))
+            await db.adispose()
+
+        begun = time.monotonic()
+        if asynchronous:
+            asyncio.run(ask())
+        else:
+            with DriverFaults(db.engine, only=["execute"], delay=0.2), db():
+                db.session.execute(sa.text("SELECT 1"))
+        assert time.monotonic() - begun >= 0.2
+        db.dispose()
+
+
 def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="seconds"):
+        DriverFaults(delay=-1)
     with pytest.raises(ConfigurationError, match="1 or more"):
         DriverFaults(fail_at=0)
     with pytest.raises(ConfigurationError, match="connect, execute"):

@@ -80,4 +80,4 @@ def test_r13_ten_times_the_load_is_answered_in_time_and_leaves_nothing(
     assert set(statuses) == {200, 503}
     assert p99 < POOL_WAIT + size(5, 1)
     assert {answer.status for answer in after} == {200}
-    assert len(after) > len(before) * size(3, 8) / 10
+    assert len(after) > len(before) * 0.3

@@ -1,0 +1,185 @@
+"""``make reliability``: the reliability tests in their full size, line by line, and the table of what they saw.
+
+Each line of the scorecard is a run of pytest of its own with a bound in time. The figures go to
+``docs/reliability.json`` and ``docs/reliability.md``; lines that were not run this time keep what they had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+LINES: dict[str, tuple[str, str, str]] = {
+    "R1": ("kill -9 of the server under 12 writers", "test_crashes.py", "r1_"),
+    "R2": ("the same, killing the database", "test_outages.py", "r2_"),
+    "R3": ("POST, then GET that id at once on another connection", "test_answers.py", "r3_"),
+    "R4": ("COMMIT fails", "test_answers.py", "r4_"),
+    "R5": ("any answer of 400 or more", "test_answers.py", "r5_"),
+    "R6": ("the n-th driver call fails, for every n", "test_faults.py", "r6_"),
+    "R7": ("counter increments by 32 clients", "test_counters.py", "r7_"),
+    "R8": ("deadlock and serialization pairs with `transaction(retries=3)`", "test_conflicts.py test_galera.py", "r8_"),
+    "R9": ("a TCP proxy cuts the reply to COMMIT", "test_proxy.py", "r9_"),
+    "R11": ("1,000 concurrent clients on a pool of 5, `def` routes", "test_crowds.py", "middleware or dependency"),
+    "R12": ("the same, `async def` routes", "test_crowds.py", "async"),
+    "R13": ("ten times the load that the pool carries", "test_overload.py", "r13_"),
+    "R14": ("clients reset the connection at a random point", "test_disconnects.py", "r14_"),
+    "R15": ("reset during a slow query on a safe method", "test_departures.py", "r15_"),
+    "R16": ("cancelled at every await point", "test_cancellation.py", "r16_"),
+    "R17": ("database restart with an idle pool", "test_outages.py", "r17_"),
+    "R18": ("database restart under load", "test_outages.py", "r18_"),
+    "R19": ("a random backend terminated every 100 ms", "test_outages.py", "r19_"),
+    "R20": ("backends frozen by SIGSTOP", "test_outages.py", "r20_"),
+    "R22": ("a replica is promoted, the old primary read-only", "test_failover.py test_mariadb_replicas.py", "r22_"),
+    "R23": ("a replica is paused or dead", "test_replicas.py test_mariadb_replicas.py", "r23_"),
+    "R24": ("PgBouncer, transaction mode, pool of 2, 100 tasks", "test_pgbouncer.py", "r24_"),
+    "R25": ("SQLite, 4 processes of 16 writers", "test_crashes.py", "r25_"),
+    "R31": ("SIGTERM under load", "test_crashes.py", "r31_"),
+    "R33": ("fork with a live pool", "test_processes.py", "r33_"),
+    "R34": ("event loops in turn", "test_processes.py", "r34_"),
+    "R36": ("misuse", "test_misuse.py", ""),
+    "R37": ("two databases, two applications, interleaved", "test_twins.py", ""),
+}
+"""Of each line: what it does, the files of its tests, and what their names have in common."""
+
+INTRODUCTION = """# Reliability
+
+What the tests in `tests/reliability/` saw when they were run in their larger forms.
+`make reliability` runs them all, `make reliability ARGS="--only R1,R20"` some of them.
+The table is written by the run; lines that were not run keep what they had.
+A failure is what the line forbids, such as an acknowledged write that is lost, or a 2xx that is not true.
+`n` is how often the fault was made, and `seed` repeats the random choices (`RELIABILITY_SEED`).
+p50 and p99 are seconds as the clients saw them.
+The size is the share of the full count that was asked for; the counts that are part of `make test` are called small.
+Times were taken on a machine that did other work as well, so that they are upper bounds.
+
+"""
+
+
+def main() -> int:
+    arguments = _arguments()
+    wanted = [line.strip().upper() for line in arguments.only.split(",") if line.strip()] or list(LINES)
+    if unknown := [line for line in wanted if line not in LINES]:
+        print(f"There is no line {', '.join(unknown)}. The lines are: {', '.join(LINES)}.")
+        return 2
+    as_json, as_markdown = arguments.docs / "reliability.json", arguments.docs / "reliability.md"
+    results: dict[str, Any] = json.loads(as_json.read_text()) if as_json.exists() else {}
+    failed = []
+    for line in wanted:
+        outcome, entries, seconds = run(line, arguments.size, arguments.seconds)
+        print(
+            f"{line:4} {outcome:12} {seconds:6.0f} s  {sum(entry['failures'] for entry in entries)} failures",
+            flush=True,
+        )
+        failed += [line] if outcome != "passed" else []
+        results[line] = {
+            "outcome": outcome,
+            "size": arguments.size,
+            "seconds": round(seconds),
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+            "system": f"{platform.system()}, Python {platform.python_version()}, {os.cpu_count()} cores",
+            "figures": [_rounded(entry) for entry in entries if entry["line"] == line],
+        }
+        results = {name: results[name] for name in sorted(results, key=lambda name: int(name[1:]))}
+        as_json.write_text(json.dumps(results, indent=1) + "\n")
+        as_markdown.write_text(table(results))
+    return int(bool(failed))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make reliability", description=__doc__)
+    parser.add_argument("--only", default="", help="lines of the scorecard, with commas: R1,R20")
+    parser.add_argument("--size", default="full", help='"small", "full", or a share of the full count such as 0.1')
+    parser.add_argument("--seconds", type=float, default=1800, help="the bound of each line")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="the folder of the table")
+    return parser.parse_args()
+
+
+def run(line: str, size: str, bound: float) -> tuple[str, list[dict[str, Any]], float]:
+    """Run a line's tests: passed, failed, skipped or unfinished, what they recorded, and how many seconds it took."""
+    _, files, names = LINES[line]
+    with tempfile.TemporaryDirectory() as folder:
+        figures = Path(folder) / "figures.json"
+        command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
+        command += [f"tests/reliability/{file}" for file in files.split()] + (["-k", names] if names else [])
+        begun = time.monotonic()
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "RELIABILITY": size, "RELIABILITY_FIGURES": str(figures)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        output, outcome = _wait(process, bound)
+        seconds = time.monotonic() - begun
+        entries = json.loads(figures.read_text()) if figures.exists() else []
+    if outcome == "failed":
+        print(output)
+    return outcome if entries or outcome != "passed" else "skipped", entries, seconds
+
+
+def _wait(process: subprocess.Popen[str], bound: float) -> tuple[str, str]:
+    """An interrupt lets pytest stop its servers and write what it has seen so far."""
+    try:
+        output, _ = process.communicate(timeout=bound)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)
+        output = ""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            output, _ = process.communicate(timeout=60)
+        process.kill()
+        return output, "unfinished"
+    return output, "passed" if process.returncode == 0 else "failed"
+
+
+def _rounded(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in entry.items()}
+
+
+def table(results: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    rows = ["| line | test | variant | size | n | seed | failures | p50 | p99 | more |", "|" + "---|" * 10]
+    for line, result in results.items():
+        for entry in result["figures"] or [{"variant": result["outcome"], "n": "", "failures": ""}]:
+            known = {"line", "variant", "n", "seed", "failures", "p50", "p99"}
+            more = ", ".join(
+                f"{name} {value}" for name, value in entry.items() if name not in known and value is not None
+            )
+            note = "" if result["outcome"] == "passed" else f"**{result['outcome']}** "
+            cells = [
+                line,
+                LINES[line][0],
+                entry["variant"],
+                result["size"],
+                entry["n"],
+                _cell(entry.get("seed")),
+                entry["failures"],
+                _cell(entry.get("p50")),
+                _cell(entry.get("p99")),
+                note + more,
+            ]
+            rows.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    systems = sorted({f"{result['system']}, {result['date']}" for result in results.values()})
+    return INTRODUCTION + "\n".join(rows) + "\n\nRun on: " + "; ".join(systems) + ".\n"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
