@@ -218,7 +218,9 @@ def test_r23_a_statement_on_a_replica_that_freezes_is_run_at_the_primary(
         return port
 
     assert hasty.run(frozen_below) == [primary.port]
-    figure("R23", variant=f"{hasty.driver} in a statement", n=1, failures=0, seconds=took)
+    late = took >= 1 + 0.35  # a second, and the statement itself once more
+    figure("R23", variant=f"{hasty.driver} in a statement", n=1, failures=int(late), seconds=took)
+    assert took < 10
     assert hasty.db.replicas.status()[0].failures >= 1
 
 
