@@ -23,6 +23,7 @@ pytestmark = pytest.mark.xdist_group("browser")
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 SAVE = ".card-footer button:has-text('Save'):not([name])"
+expect.set_options(timeout=40_000)  # a bound for a machine that has other work
 WATCH = "window.ran = []; window.pwned = function (number) { window.ran.push(String(number)); };"
 
 
@@ -104,7 +105,7 @@ def window_of(browser: Browser, site: Running, size: dict[str, int], login: Any 
     base = str(site.client.base_url).rstrip("/")
     small = size is PHONE
     context = browser.new_context(viewport=size, has_touch=small, is_mobile=small, storage_state=login)  # type: ignore[arg-type]
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(40_000)
     context.add_init_script(WATCH)
     window = Window(context.new_page(), base)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sqlite3
@@ -18,6 +19,8 @@ from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.admin import Accounts, Admin, AdminStore
+from fastapi_sqlalchemy.admin.accounts import Login
+from fastapi_sqlalchemy.admin.changes import Change, Changes
 from fastapi_sqlalchemy.admin.location import default_store
 from fastapi_sqlalchemy.cli import run
 from fastapi_sqlalchemy.cli.admin_access import admin_of
@@ -110,7 +113,24 @@ def test_one_database_has_one_store_however_it_is_named(tmp_path: Path) -> None:
 def test_the_store_can_be_any_database(postgres_url: str) -> None:
     store = AdminStore(postgres_url, sa.make_url("sqlite:///app.db"))
     store.prepare()
-    Accounts(store).create("ada", LONG)
+    accounts = Accounts(store)
+    accounts.create("ada", LONG)
+
+    async def steps() -> None:
+        for name in ("a\x00b", "\ud800", "x" * 200, "ada "):
+            assert await accounts.login(name, LONG, "192.0.2.1") == Login(None)
+        assert await accounts.login("ada", LONG, "192.0.2.1") == Login("ada")
+        change = Change("ada", "192.0.2.1", "edit", "t", "k\x00\ud800")
+        async with Changes(store).log(change):
+            change.note({"a": "x\x00"}, {"a": "\udfff" * 300})
+        (entry,) = await Changes(store).latest()
+        assert (entry.row, entry.outcome) == ("k\ufffd?", "done")
+        with pytest.raises(RuntimeError):
+            async with Changes(store).log(change):
+                raise RuntimeError
+        assert (await Changes(store).latest())[0].outcome == "failed"
+
+    asyncio.run(steps())
     assert names_in(AdminStore(postgres_url, sa.make_url("sqlite:///app.db"))) == ["ada"]
     store.db.dispose()
 

@@ -33,13 +33,13 @@ class BrowserThread:
         self._thread = threading.Thread(target=self._serve, name="browser")
         self._started: Future[str] = Future()
         self._thread.start()
-        self.version = self._started.result(60)
+        self.version = self._started.result(120)
 
     def call(self, steps: Callable[[Browser], T]) -> T:
         """Run some steps and wait for them."""
         done: Future[T] = Future()
         self._work.put((steps, done))
-        return done.result(120)
+        return done.result(300)
 
     def close(self) -> None:
         """End the browser."""

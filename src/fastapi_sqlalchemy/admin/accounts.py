@@ -100,7 +100,9 @@ class Accounts:
     async def _hash_of(self, name: str) -> str | None:
         if self._temporary is not None and name == self._temporary[0]:
             return self._temporary[1]
-        statement = sa.select(accounts.c.password_hash).where(accounts.c.name == name[:150])
+        if not _is_name(name):
+            return None
+        statement = sa.select(accounts.c.password_hash).where(accounts.c.name == name)
         return await self.store.run(lambda session: session.execute(statement).scalar(), read_only=True)
 
     def end_sessions(self, name: str) -> None:
@@ -122,8 +124,12 @@ def _hashers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_HASHERS, thread_name_prefix="admin-password")
 
 
+def _is_name(name: str) -> bool:
+    return 1 <= len(name) <= 150 and name.isprintable() and name == name.strip()
+
+
 def _check_name(name: str) -> None:
-    if not 1 <= len(name) <= 150 or not name.isprintable() or name != name.strip():
+    if not _is_name(name):
         raise ConfigurationError("The name of an account has 1 to 150 characters that can be printed.")
 
 

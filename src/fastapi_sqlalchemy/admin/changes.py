@@ -73,7 +73,7 @@ class Changes:
             "address": change.address[:100],
             "action": change.action,
             "resource": change.resource[:200],
-            "row": change.row[:500],
+            "row": _stored(change.row, 500),
             "fields": {},
             "outcome": "pending",
         }
@@ -88,7 +88,7 @@ class Changes:
             yield change
             outcome = "done"
         finally:
-            after = {"outcome": outcome, "row": change.row[:500], "fields": change.fields}
+            after = {"outcome": outcome, "row": _stored(change.row, 500), "fields": change.fields}
             statement = sa.update(changes).where(changes.c.id == number).values(after)
             with anyio.CancelScope(shield=True):
                 await self.store.run(lambda session: session.execute(statement))
@@ -111,4 +111,11 @@ class Changes:
 
 
 def _short(value: str | None) -> str | None:
-    return value if value is None or len(value) <= _SHOWN else f"{value[:_SHOWN]}..."
+    if value is None or len(value) <= _SHOWN:
+        return None if value is None else _stored(value, _SHOWN)
+    return f"{_stored(value, _SHOWN)}..."
+
+
+def _stored(text: str, longest: int) -> str:
+    """Text that every database takes: no NUL character, no half of a surrogate pair."""
+    return text[:longest].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
