@@ -89,19 +89,21 @@ def make_page(
     width = len(ordering.keys)
     taken = range(-width, 0) if places is None else places
     end = start + len(found)
-    values = [tuple(row[place] for place in taken) for row in (found[0], found[-1])]
+
+    def values_of(row: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(row[place] for place in taken)
+
     following: str | None = None
     next_page: str | None = None
     if has_next:
-        ties = 0
-        if not ordering.is_total:
-            passed = (tuple(row[place] for place in taken) for row in reversed(found))
-            ties = cursor.after(passed).ties
-        following = ordering.encode(Cursor(values[1], False, end, ties), cursor_key)
+        passed = found[-1:] if ordering.is_total else found
+        after = None if cursor.backward else values_of(rows[query.limit])
+        behind = ordering.behind(cursor, [values_of(row) for row in passed], after)
+        following = ordering.encode(replace(behind, position=end), cursor_key)
         next_page = _url(path, others, offset=end) if following is None else _url(path, others, cursor=following)
     previous: str | None = None
     if has_prev:
-        back = ordering.encode(Cursor(values[0], True, start), cursor_key) if ordering.is_total else None
+        back = ordering.encode(Cursor(values_of(found[0]), True, start), cursor_key) if ordering.is_total else None
         before = max(0, start - query.limit)
         previous = _url(path, others, offset=before) if back is None else _url(path, others, cursor=back)
     return replace(page, next=next_page, prev=previous, next_cursor=following)

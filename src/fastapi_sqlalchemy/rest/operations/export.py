@@ -42,8 +42,11 @@ class Position:
         """How many rows to read next."""
         return CHUNK if self.left is None else min(CHUNK, self.left)
 
-    def advance(self, ordering: Ordering, places: Sequence[tuple[Any, ...]]) -> None:
-        """Note that rows were read; ``places`` are the values of the order's columns in each of them."""
+    def advance(self, ordering: Ordering, places: Sequence[tuple[Any, ...]], following: tuple[Any, ...] | None) -> None:
+        """Note that rows were read; ``places`` are the values of the order's columns in each of them.
+
+        ``following`` are those of the next row, None where there is none or it was not read.
+        """
         read = len(places)
         self.is_done = read < self.size
         if self.left is not None:
@@ -51,10 +54,8 @@ class Position:
             self.is_done = self.is_done or self.left <= 0
         if not places or not ordering.has_cursors or not is_exact(places[-1]):
             self.offset += read
-        elif ordering.is_total:
-            self.cursor, self.offset = Cursor(places[-1]), 0
         else:
-            self.cursor = (self.cursor or Cursor(None)).after(reversed(places))
+            self.cursor = ordering.behind(self.cursor or Cursor(None), places, following)
             self.offset = self.cursor.ties
 
 
@@ -65,15 +66,22 @@ def read_chunk(session: Session, target: Target, position: Position, fields: Seq
     ordering = Ordering(target.resource, query.sort, dialect)
     where = compile_filters(query, target.resource, dialect, target.ownership.criteria)
     backward = position.cursor is not None and position.cursor.backward
+    # One row more tells how much of a place a cursor has to hold; a hook would be given it twice.
+    ahead = int(not ordering.is_total and "after_read" not in target.hooks)
     page = Page(
         fields,
         where=[*where, *ordering.criteria(position.cursor)],
         order_by=ordering.order_by(backward=backward),
-        limit=position.size,
+        limit=position.size + ahead,
         offset=position.offset,
         extra=ordering.columns() if ordering.has_cursors else (),
         tree=tree,
     )
     objects, values = read_objects(session, target, page)
-    position.advance(ordering, values)
+    if len(values) > position.size:
+        *values, following = values
+        objects.pop()
+        position.advance(ordering, values, following)
+    else:
+        position.advance(ordering, values, None)
     return Chunk(objects)

@@ -109,7 +109,7 @@ def _read(body: bytes, width: int) -> Cursor:
         raise ValueError("head")
     if packed is None:
         return Cursor(None, bool(backward), position)
-    if not is_list(packed) or len(packed) != width:
+    if not is_list(packed) or len(packed) > width:
         raise ValueError("values")
     return Cursor(tuple(_unpacked(item) for item in packed), bool(backward), position, ties)
 

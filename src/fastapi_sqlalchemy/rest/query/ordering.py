@@ -160,12 +160,28 @@ class Ordering:
         if cursor is None or cursor.values is None:
             return []
         values = self.checked(cursor)
-        return self._past(self._steps(cursor, values, take or _literals(values)))
+        return self._past(self._steps(cursor, values, take or _literals(values)), cursor)
 
-    def _past(self, steps: Sequence[Step]) -> list[Criterion]:
+    def _past(self, steps: Sequence[Step], cursor: Cursor) -> list[Criterion]:
+        inclusive = cursor.ties > 0
         if not steps:
-            return [sa.false()] if self.is_total else []
-        return rows_past(steps, self.family, inclusive=not self.is_total)
+            return [] if inclusive else [sa.false()]
+        return rows_past(steps, self.family, inclusive=inclusive)
+
+    def behind(self, start: Cursor, passed: Sequence[tuple[Any, ...]], following: Sequence[Any] | None) -> Cursor:
+        """Return the place behind rows with these values that came after ``start``.
+
+        ``following`` are the values of the next row. Without a key, the columns up to the one in which it certainly
+        differs say enough: the others may come out of a view in another form each time.
+        """
+        last = passed[-1]
+        if self.is_total:
+            return Cursor(last)
+        if following is not None:
+            for number, (value, next_value) in enumerate(zip(last, following, strict=True), 1):
+                if _certainly_differ(value, next_value):
+                    return Cursor(last[:number])
+        return start.after(reversed(passed))
 
     def _steps(self, cursor: Cursor, values: Sequence[Any], take: Take) -> list[Step]:
         return [
@@ -176,7 +192,7 @@ class Ordering:
                 nulls_last=key.nulls_last != cursor.backward,
                 nullable=self._is_nullable(key.field),
             )
-            for key, value in zip(self.keys, values, strict=True)
+            for key, value in zip(self.keys, values, strict=False)
         ]
 
     def segments(self, cursor: Cursor | None, take: Callable[[], Take], *, whole: bool) -> list[Segment]:
@@ -203,18 +219,18 @@ class Ordering:
             return [full, empty] if nulls_last else [empty, full]
         first, *following = self._steps(cursor, known, take())
         if known[0] is None:
-            here = Segment([*empty.criteria, *self._past(following)], rest)
+            here = Segment([*empty.criteria, *self._past(following, cursor)], rest)
             return [here] if nulls_last else [here, full]
         first.nullable = False
-        here = Segment(self._past([first, *following]), full.order_by)
+        here = Segment(self._past([first, *following], cursor), full.order_by)
         return [here, empty] if nulls_last else [here]
 
     def checked(self, cursor: Cursor) -> tuple[Any, ...]:
         """Return the values of a cursor; those that this database cannot have given raise :class:`QueryError`."""
         values = cursor.values or ()
-        if len(values) != len(self.keys):
+        if not 0 < len(values) <= len(self.keys) or (self.is_total and len(values) < len(self.keys)):
             raise _forged()
-        for key, value in zip(self.keys, values, strict=True):
+        for key, value in zip(self.keys, values, strict=False):
             self._check(key.field, value)
         return values
 
@@ -313,6 +329,17 @@ def _literals(values: Sequence[Any]) -> Take:
         return sa.bindparam(None, next(following), type_=sql_type, expanding=expanding, unique=True)
 
     return take
+
+
+def _certainly_differ(one: Any, other: Any) -> bool:
+    """Whether two values differ for every database and collation, which may make no difference of case or accents."""
+    if isinstance(one, str) and isinstance(other, str):
+        if not (one.isascii() and other.isascii()):
+            return False
+        return [char for char in one.casefold() if char.isalnum()] != [
+            char for char in other.casefold() if char.isalnum()
+        ]
+    return bool(one != other) and not (one != one and other != other)  # NaN is one value here
 
 
 def _forged() -> QueryError:

@@ -90,8 +90,9 @@ class Cursor:
     """A place in an order: the row with these values, and which side of it is wanted.
 
     ``position`` is how many rows come before the page that a forward cursor opens, or before the row that a backward
-    one ends at. A cursor without values is the start. Where no key tells rows apart, ``ties`` is how many of the rows
-    with these values come before the place; it is 0 where a key does, for then the row itself is left out.
+    one ends at. A cursor without values is the start. Where no key tells rows apart, the values may be those
+    of the first columns alone, and ``ties`` is how many of the rows with these values come before the place; 0 leaves
+    all of them out.
     """
 
     values: tuple[Any, ...] | None
