@@ -15,6 +15,7 @@ from ..web.startup import describe_failure
 from .admin import app as admin
 from .migrations import app as migrations
 from .serve import serve
+from .shell import CodeFailedError, shell
 from .transfer import dump, load, seed
 
 __all__ = ["app", "main", "run"]
@@ -31,6 +32,7 @@ app.command("serve")(serve)
 app.command("load")(load)
 app.command("dump")(dump)
 app.command("seed")(seed)
+app.command("shell")(shell)
 app.add_typer(admin, name="admin")
 app.add_typer(migrations, name="db")
 
@@ -41,7 +43,7 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceb
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, 2 for what was asked for wrongly, 130 when interrupted.
+    """Run the command and return its exit code: 0, 1 where ``shell -c`` raised, 2 for an error, 130 interrupted.
 
     An error is one line on the standard error; a traceback is shown with ``--debug`` only.
     """
@@ -60,7 +62,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         elif line is None:
             line = f"{describe_failure(error)} (an error of this program; --debug shows where)"
         print(f"fastapi-sqlalchemy: {line or describe_failure(error)}", file=sys.stderr)  # noqa: T201
-        return 2
+        return 1 if isinstance(error, CodeFailedError) else 2
     return result if isinstance(result, int) else 0
 
 
@@ -74,6 +76,8 @@ def _line(error: Exception) -> str | None:
     usage = getattr(error, "format_message", None)
     if usage is not None:
         return " ".join(str(usage()).split())
+    if isinstance(error, CodeFailedError):
+        return str(error)
     if isinstance(error, (FastAPISQLAlchemyError, sa_exc.SQLAlchemyError, OSError)):
         return describe_failure(error)
     return None
