@@ -328,6 +328,8 @@ class _Gated(QueuePool):
 
     gate: Gate | None
     preferred: int | None = None
+    checkout_timer: Callable[[float], None] | None = None
+    """Told of the seconds that each connection took to be had, the wait at the gate included."""
     _discarded = False
     _tickets: dict[int, Ticket]
 
@@ -346,6 +348,7 @@ class _Gated(QueuePool):
         fresh = super().recreate()
         assert isinstance(fresh, _Gated)
         fresh.open_gate(self.preferred)
+        fresh.checkout_timer = self.checkout_timer
         return fresh
 
     def dispose(self) -> None:
@@ -387,6 +390,10 @@ class GatedQueuePool(_Gated):
         return self.checkedin() > 0 and (gate is None or gate.held < gate.capacity)
 
     def _do_get(self) -> ConnectionPoolEntry:
+        timer = self.checkout_timer
+        return self._get() if timer is None else _timed(self._get, timer)
+
+    def _get(self) -> ConnectionPoolEntry:
         gate = self.gate
         return super()._do_get() if gate is None else self._take(gate, gate.acquire())
 
@@ -399,6 +406,10 @@ class AsyncGatedQueuePool(_Gated, AsyncAdaptedQueuePool):
         self.open_gate()
 
     def _do_get(self) -> ConnectionPoolEntry:
+        timer = self.checkout_timer
+        return self._get() if timer is None else _timed(self._get, timer)
+
+    def _get(self) -> ConnectionPoolEntry:
         gate = self.gate
         if gate is None:
             return super()._do_get()
@@ -406,6 +417,14 @@ class AsyncGatedQueuePool(_Gated, AsyncAdaptedQueuePool):
         if ticket is None:
             ticket = await_only(gate.acquire_async())
         return self._take(gate, ticket)
+
+
+def _timed(get: Callable[[], ConnectionPoolEntry], timer: Callable[[float], None]) -> ConnectionPoolEntry:
+    started = time.perf_counter()
+    try:
+        return get()
+    finally:
+        timer(time.perf_counter() - started)
 
 
 def gated_pool_class(pool_class: type[Pool]) -> type[Pool]:

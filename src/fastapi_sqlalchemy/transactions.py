@@ -23,7 +23,7 @@ from .exceptions import TransactionUsageError
 from .scope import Scope, current_scope, uninterrupted
 from .sessions import AsyncSession, Session, run_async_callbacks
 
-__all__ = ["Transaction", "Unit", "is_conflict", "joined", "pause"]
+__all__ = ["Transaction", "Unit", "is_conflict", "joined", "pause", "unwatch_retries", "watch_retries"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -316,4 +316,19 @@ def _is_failure(result: object) -> bool:
 
 def pause(attempt: int) -> float:
     """Return how many seconds to wait before an attempt is repeated: growing, and not the same for two that met."""
+    for watcher in _retry_watchers:
+        watcher()
     return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0**attempt) * random.uniform(0.5, 1.5)  # noqa: S311  # no secret
+
+
+_retry_watchers: list[Callable[[], None]] = []
+
+
+def watch_retries(watcher: Callable[[], None]) -> None:
+    """Call ``watcher`` before each attempt that repeats another."""
+    _retry_watchers.append(watcher)
+
+
+def unwatch_retries(watcher: Callable[[], None]) -> None:
+    """Call ``watcher`` no more."""
+    _retry_watchers.remove(watcher)

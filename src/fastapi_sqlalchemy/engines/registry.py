@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine
 
-__all__ = ["live_engines", "register", "register_source"]
+__all__ = ["live_engines", "register", "register_source", "unwatch_engines", "watch_engines"]
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 _sources: weakref.WeakSet[Any] = weakref.WeakSet()
 _inherited: list[Any] = []
+_watchers: list[Callable[[Engine], None]] = []
 
 
 def register(engine: Engine) -> None:
-    """Note an engine as live."""
+    """Note an engine as live, and show it to those who watch."""
+    known = engine in _engines
     _engines.add(engine)
+    if not known:
+        for watcher in _watchers:
+            watcher(engine)
+
+
+def watch_engines(watcher: Callable[[Engine], None]) -> None:
+    """Call ``watcher`` with every live engine, and with every one that is built from now on."""
+    _watchers.append(watcher)
+    for engine in live_engines():
+        watcher(engine)
+
+
+def unwatch_engines(watcher: Callable[[Engine], None]) -> None:
+    """Call ``watcher`` no more."""
+    _watchers.remove(watcher)
 
 
 def live_engines() -> list[Engine]:

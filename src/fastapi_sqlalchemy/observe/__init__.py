@@ -1,0 +1,1 @@
+"""What can be seen of a database at work: figures, spans and logs."""

@@ -1,0 +1,119 @@
+"""Spans of OpenTelemetry for every statement, below the span that is current, such as FastAPI's own of the endpoint.
+
+Names and attributes are those of the semantic conventions for database client spans
+(https://opentelemetry.io/docs/specs/semconv/database/database-spans/). A span has the statement's text with its
+placeholders, never the parameters; what stands in the text as a literal is replaced by ``?``.
+"""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection, Engine, ExceptionContext, event
+
+from ..engines.registry import unwatch_engines, watch_engines
+from ..exceptions import MissingExtraError
+from ..web.sqlstate import driver_error
+
+try:
+    from opentelemetry import trace
+    from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider
+except ImportError:
+    raise MissingExtraError(
+        'Tracing needs opentelemetry-api. Install it with: pip install "fastapi-sqlalchemy[tracing]"'
+    ) from None
+
+__all__ = ["Tracing", "without_literals"]
+
+_SPAN = "_fastapi_sqlalchemy_span"
+_SYSTEMS = {"mysql": "mysql", "mariadb": "mariadb", "mssql": "microsoft.sql_server", "oracle": "oracle.db"}
+_LITERAL = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$|(?<![\w$:%?.])\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b", re.DOTALL)
+_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+(?:ONLY\s+)?([\w.\"`\[\]]+)", re.IGNORECASE)
+_MAX_TEXT = 8192
+
+
+class Tracing:
+    """Makes a span for every statement of every database of this process, from now on and until ``close()``.
+
+    ``tracer_provider`` is the global one unless given.
+    """
+
+    def __init__(self, tracer_provider: TracerProvider | None = None) -> None:
+        self.tracer = trace.get_tracer("fastapi_sqlalchemy", tracer_provider=tracer_provider)
+        self._listeners: list[tuple[weakref.ref[Engine], str, Callable[..., Any]]] = []
+        watch_engines(self._trace)
+
+    def close(self) -> None:
+        """Make no more spans."""
+        unwatch_engines(self._trace)
+        for reference, name, function in self._listeners:
+            engine = reference()
+            if engine is not None:
+                event.remove(engine, name, function)
+        self._listeners.clear()
+
+    def _trace(self, engine: Engine) -> None:
+        self._listeners[:] = [item for item in self._listeners if item[0]() is not None]
+        common = _attributes(engine)
+
+        def before(
+            _connection: Connection, _cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+        ) -> None:
+            text = without_literals(statement)
+            operation = (text.split(None, 1) or [""])[0].upper()
+            table = _TABLE.search(text)
+            attributes = {**common, "db.query.text": text[:_MAX_TEXT], "db.operation.name": operation}
+            if table is not None:
+                attributes["db.collection.name"] = table[1].strip('"`[]')
+            if many and len(parameters) > 1:
+                attributes["db.operation.batch.size"] = len(parameters)
+            name = " ".join(part for part in (operation, str(attributes.get("db.collection.name", ""))) if part)
+            setattr(context, _SPAN, self.tracer.start_span(name, kind=SpanKind.CLIENT, attributes=attributes))
+
+        def after(
+            _connection: Connection, _cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool
+        ) -> None:
+            span: Span | None = getattr(context, _SPAN, None)
+            if span is not None:
+                span.end()
+
+        def failed(context: ExceptionContext) -> None:
+            span: Span | None = getattr(context.execution_context, _SPAN, None)
+            if span is not None and span.is_recording():
+                error = driver_error(context.original_exception)
+                kind = type(error)
+                span.set_attribute("error.type", f"{kind.__module__}.{kind.__qualname__}")
+                state = getattr(error, "sqlstate", None)
+                if isinstance(state, str):
+                    span.set_attribute("db.response.status_code", state)
+                span.set_status(StatusCode.ERROR)  # without the message, which may quote a value
+                span.end()
+
+        for name, function in (
+            ("before_cursor_execute", before),
+            ("after_cursor_execute", after),
+            ("handle_error", failed),
+        ):
+            event.listen(engine, name, function)
+            self._listeners.append((weakref.ref(engine), name, function))
+
+
+def without_literals(statement: str) -> str:
+    """The statement with every text and number that stands in it replaced by ``?``."""
+    return _LITERAL.sub("?", statement)
+
+
+def _attributes(engine: Engine) -> dict[str, str | int]:
+    url = engine.url
+    name = engine.dialect.name
+    found: dict[str, str | int] = {"db.system.name": _SYSTEMS.get(name, name)}
+    if url.database:
+        found["db.namespace"] = url.database
+    if url.host:
+        found["server.address"] = url.host
+        if url.port:
+            found["server.port"] = url.port
+    return found
