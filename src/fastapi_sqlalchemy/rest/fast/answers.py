@@ -22,7 +22,7 @@ from ..selection import reached_by
 from ..serialize import dump_json, with_offset
 from .children import Children
 from .statement import Found
-from .work import UNREADABLE, GiveWay, Work, processed
+from .work import UNREADABLE, GiveWay, Work, processed, total_of
 from .writer import Write, writer
 
 __all__ = ["Answer", "PageAnswers", "RowAnswers"]
@@ -79,7 +79,7 @@ class RowAnswers:
 class _Asked:
     """What one query string asks for, with the statements that answer it."""
 
-    __slots__ = ("children", "counting", "pairs", "planned", "query", "reaches", "write")
+    __slots__ = ("children", "counting", "pairs", "planned", "probe", "query", "reaches", "write")
 
     def __init__(
         self,
@@ -87,8 +87,10 @@ class _Asked:
         query: ListQuery,
         planned: Planned,
         counting: Any,
+        probe: sa.Select[Any] | None,
         children: Sequence[Children],
     ) -> None:
+        self.probe = probe
         self.children = children
         self.reaches = bool(children) or any(True for _ in reached_by(query.filters))
         self.pairs = pairs
@@ -108,8 +110,7 @@ class _Asked:
             found = yield from processed(self.planned.steps())
         total: int | None = None
         if self.counting is not None:
-            counted = yield self.counting
-            total = int(counted.raw[0][0])
+            total = yield from total_of(self.counting, self.probe)
         groups: list[Groups] = []
         for child in self.children:
             assert isinstance(found, Found)
@@ -173,7 +174,7 @@ class PageAnswers:
             counting = listing.plans.count(query, dialect) if query.count == "exact" else None
         except QueryError:
             return None
-        asked = _Asked(pairs, query, planned, counting, children)
+        asked = _Asked(pairs, query, planned, counting, listing.probe(query, dialect), children)
         if len(raw) <= _MAX_QUERY:
             if len(self._asked) >= _MAX_QUERIES:
                 self._asked.pop(next(iter(self._asked)))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ..operations.rows import Row
 from .statement import DriverStatement, Found, UnsuitableStatementError
 
-__all__ = ["UNREADABLE", "GiveWay", "Statements", "Work", "processed"]
+__all__ = ["COUNTED_AT_ONCE", "UNREADABLE", "GiveWay", "Statements", "Work", "processed", "total_of"]
 
 T = TypeVar("T")
 
@@ -20,6 +20,10 @@ Work: TypeAlias = Generator[tuple[sa.Select[Any], Mapping[str, Any]], Found, T]
 
 UNREADABLE = (ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
 """What a processor raises for a stored value that is not of its column's type."""
+
+
+COUNTED_AT_ONCE = 100_000
+"""The highest row number of a table of SQLite that is counted in the event loop."""
 
 
 class GiveWay(Exception):  # noqa: N818  # it is no error: the ordinary path does the work
@@ -36,6 +40,16 @@ def processed(steps: Generator[tuple[sa.Select[Any], dict[str, Any]], list[Row],
         except StopIteration as end:
             result: T = end.value
             return result
+
+
+def total_of(counting: tuple[sa.Select[Any], Mapping[str, Any]], probe: sa.Select[Any] | None) -> Work[int]:
+    """Count rows; where there is a ``probe`` (`Listing.probe`), only those of a table that is counted in no time."""
+    if probe is not None:
+        highest = yield probe, {}
+        if highest.raw[0][0] is not None and highest.raw[0][0] > COUNTED_AT_ONCE:
+            raise GiveWay
+    counted = yield counting
+    return int(counted.raw[0][0])
 
 
 class Statements:
