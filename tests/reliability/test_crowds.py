@@ -37,7 +37,7 @@ def test_a_thousand_clients_on_a_pool_of_five_are_all_served(
         variant = f"{database.kind} {name}"
         figure(row, variant=variant, n=len(answers), failures=len(errors), p50=p50, p99=p99, seconds=seconds)
         assert errors == []
-        assert seconds < BOUND
+        assert seconds < BOUND * size(3, 1)  # the small form runs beside other tests
 
 
 async def crowd(port: int, paths: list[str]) -> list[Answer | BaseException]:
