@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from alembic import context
 from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import event
 
 from ..discovery import FoundDatabase, find_databases
 from ..engines import EngineSource
-from ..engines.sqlite import is_memory_url
+from ..engines.sqlite import begin_writing, is_memory_url
 from ..exceptions import ConfigurationError
 from .enums import enum_changes
 from .lock import PATIENCE, migration_lock
@@ -86,8 +87,15 @@ async def _on_async_connection(source: EngineSource, work: Callable[[sa.Connecti
 def _run_online(item: FoundDatabase, connection: sa.Connection, *, shared: bool) -> None:
     changing = _is_changing()
     timeout = float(context.config.attributes.get("lock_timeout", PATIENCE))
-    with migration_lock(connection, timeout) if changing else contextlib.nullcontext(), _foreign_keys_off(connection):
-        context.configure(connection=connection, **options_for(item, connection.dialect.name, shared=shared))
+    options = options_for(item, connection.dialect.name, shared=shared)
+    if not changing:
+        options["dont_mutate"] = True  # no version table either
+    with contextlib.ExitStack() as stack:
+        if changing:
+            stack.enter_context(migration_lock(connection, timeout))
+            stack.enter_context(_writing_at_once(connection))
+        stack.enter_context(_foreign_keys_off(connection))
+        context.configure(connection=connection, **options)
         with context.begin_transaction():
             _run(item, shared=shared)
     if connection.in_transaction() and item.db.source.isolation is None:
@@ -107,6 +115,22 @@ def _is_changing() -> bool:
     except KeyError:
         return False
     return True
+
+
+@contextmanager
+def _writing_at_once(connection: sa.Connection) -> Generator[None]:
+    """SQLite: begin every transaction as a writer, for one that reads first is refused when another wrote meanwhile.
+
+    Source: https://www.sqlite.org/isolation.html, SQLITE_BUSY_SNAPSHOT.
+    """
+    if connection.dialect.name != "sqlite" or connection.in_transaction():
+        yield
+        return
+    event.listen(connection.engine, "begin", begin_writing)
+    try:
+        yield
+    finally:
+        event.remove(connection.engine, "begin", begin_writing)
 
 
 @contextmanager

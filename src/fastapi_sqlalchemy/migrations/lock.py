@@ -10,6 +10,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote
 
 import sqlalchemy as sa
 
@@ -80,10 +81,11 @@ def _wait(take: Any, timeout: float) -> None:
 
 @contextmanager
 def _file_lock(database: str | None, timeout: float) -> Generator[None]:
-    if database in (None, "", ":memory:") or str(database).startswith("file:"):
+    path = unquote(str(database or "").removeprefix("file:").partition("?")[0])
+    if path in ("", ":memory:"):
         yield
         return
-    with open(f"{database}.migration-lock", "a+b") as file:
+    with open(f"{path}.migration-lock", "a+b") as file:
         _wait(lambda: _try_lock(file), timeout)
         try:
             yield

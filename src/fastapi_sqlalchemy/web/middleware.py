@@ -164,12 +164,13 @@ class DBSessionMiddleware(BaseHTTPMiddleware):
 
     async def _start(self) -> None:
         for database, binding in self._databases:
-            source = (binding or database.default_binding()).source
-            await start(source, database.metadata, create=self.create_tables)
+            used = binding or database.default_binding()
+            source, create = used.source, self.create_tables and used.migrations is None
+            await start(source, database.metadata, create=create)
             if binding is not None and not is_memory_url(source.url):
                 # the older API: the models may hang on an object of their own, with the same URL
                 for metadata in database.metadata_at(source.url):
-                    await start(source, metadata, create=self.create_tables)
+                    await start(source, metadata, create=create)
         self._started = True
 
     async def _start_once(self, scope: ASGIScope, receive: Receive, send: Send) -> bool:
