@@ -1,1 +1,1 @@
-"""What can be seen of a database at work: figures, spans and logs."""
+"""What can be seen of a database at work: figures, spans, logs, statements and lazy loads in loops."""
