@@ -116,7 +116,7 @@ def test_a_bad_row_is_exit_code_one_and_one_line(shop: str, capfd: pytest.Captur
         (["load", "none.csv", "--table", "country"], "There is no file none.csv"),
         (["load", "a.txt", "--table", "country"], "give --format csv|ndjson|json"),
         (["load", "a.csv", "--table", "country", "--delimiter", "ab"], "one character"),
-        (["load", "a.csv", "--table", "country", "--db", "nowhere:db"], "there is no module nowhere"),
+        (["load", "a.csv", "--table", "country", "--db", "nowhere:db"], "There is no module nowhere"),
         (["load", "a.csv", "--table", "country", "--url", "none.db"], "There is no file none.db"),
         (["dump", "a.csv", "--table", "country"], "is there already"),
         (["dump", "--table", "country", "--format", "csv", "--json"], "name a file"),

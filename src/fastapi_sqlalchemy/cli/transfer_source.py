@@ -5,15 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import tomllib
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
 
 from ..database import SQLAlchemy
+from ..discovery import find_databases
 from ..exceptions import ConfigurationError
 from ..rest.narrowing import is_table
 from .target import database_of
@@ -64,19 +64,20 @@ class Source:
 
 @contextmanager
 def opened(url: str | None, db: str | None, *, write: bool) -> Generator[Source, None, None]:
-    """The database of a URL, of ``--db``, or of ``[tool.fastapi-sqlalchemy] db`` in pyproject.toml.
+    """The database of a URL, of ``--db``, or the one that the project has (see `discovery.find_databases`).
 
-    ``write`` opens the file of a SQLite URL for writing. Raises `ConfigurationError` where none is named.
+    ``write`` opens the file of a SQLite URL for writing. Raises `ConfigurationError` where none or several are found.
     """
     if url is not None and db is not None:
         raise ConfigurationError("Name one of --url and --db.")
     if url is not None:
         found = SQLAlchemy(database_of(url, write=write).url, sqlite={"journal_mode": None})
     else:
-        given: Any = import_object(db or _configured())
-        if not isinstance(given, SQLAlchemy):
-            raise ConfigurationError(f"{db or _configured()} is no SQLAlchemy(...) object.")
-        found = given
+        databases = find_databases(db)
+        if len(databases) > 1:
+            names = ", ".join(item.spec for item in databases)
+            raise ConfigurationError(f"The project has several databases; name one with --db: {names}.")
+        found = databases[0].db
     try:
         yield Source(found)
     finally:
@@ -100,16 +101,3 @@ def import_object(name: str) -> Any:
         except AttributeError:
             raise ConfigurationError(f"The module {module} has no {attributes}.") from None
     return found
-
-
-def _configured() -> str:
-    if os.path.isfile("pyproject.toml"):
-        with open("pyproject.toml", "rb") as file:
-            tool = cast("dict[str, Any]", tomllib.load(file).get("tool", {}))
-        name = tool.get("fastapi-sqlalchemy", {}).get("db")
-        if isinstance(name, str):
-            return name
-    raise ConfigurationError(
-        'No database is named. Give --url or --db module:name, or write db = "app.database:db" under '
-        "[tool.fastapi-sqlalchemy] in pyproject.toml."
-    )
