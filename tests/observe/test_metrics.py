@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,9 @@ def test_statements_transactions_and_errors_are_counted(database_url: str, metri
     assert value(after, "pool_in_use", name, "sync") == 0
 
 
-def test_the_gate_tells_who_holds_and_who_waits(postgres_url: str, metrics: Metrics) -> None:
-    db = SQLAlchemy(postgres_url, engine_args={"pool_size": 1, "max_overflow": 0})
-    name = str(db.url.database)
+def test_the_gate_tells_who_holds_and_who_waits(tmp_path: Path, metrics: Metrics) -> None:
+    name = f"{uuid.uuid4().hex}.db"  # engines of one name are summed, and those of other tests may still live
+    db = SQLAlchemy(f"sqlite:///{tmp_path / name}", engine_args={"pool_size": 1, "max_overflow": 0})
     gate: Any = db.engine.pool.gate  # type: ignore[attr-defined]
     with db.engine.connect():
         waiter = threading.Thread(target=lambda: db.engine.connect().close())
