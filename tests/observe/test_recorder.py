@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship, selectinload
 
 from fastapi_sqlalchemy import SQLAlchemy
+from fastapi_sqlalchemy.engines.listeners import is_observed
 from fastapi_sqlalchemy.observe.nplusone import NPlusOneWarning, detect_nplusone
 from fastapi_sqlalchemy.observe.recorder import Recorder
 
@@ -87,3 +88,18 @@ def test_objects_loaded_with_the_first_statement_are_not_warned_of(library: tupl
         for one in db.session.scalars(sa.select(author).options(selectinload(author.books))).all():
             assert len(one.books) == 2
     assert detector.found == []
+
+
+def test_reads_go_the_short_way_again_once_nobody_records(database_url: str) -> None:
+    early = SQLAlchemy(database_url)
+    assert not is_observed(early.engine)
+    with Recorder():
+        assert is_observed(early.engine)
+        during = SQLAlchemy(database_url)
+        assert is_observed(during.engine)
+    late = SQLAlchemy(database_url)
+    assert [is_observed(db.engine) for db in (early, during, late)] == [False, False, False]
+    with Recorder(everywhere=True):
+        assert [is_observed(db.engine) for db in (early, during, late)] == [True, True, True]
+    for db in (early, during, late):
+        db.dispose()

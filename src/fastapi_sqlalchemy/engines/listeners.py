@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-__all__ = ["Listeners", "is_observed", "note_own_listeners"]
+__all__ = ["Listeners", "is_observed", "note_own_listeners", "note_shared_listeners"]
 
 _CONNECTION_EVENTS = (
     "after_cursor_execute",
@@ -26,6 +26,8 @@ _CONNECTION_EVENTS = (
 _DIALECT_EVENTS = ("do_execute", "do_setinputsizes", "handle_error")
 _POOL_EVENTS = ("checkin", "checkout", "invalidate", "reset", "soft_invalidate")
 _KEY = "_fastapi_sqlalchemy_listeners"
+_shared = 0
+_resting = 0
 
 
 class Listeners:
@@ -48,6 +50,12 @@ class Listeners:
         return sum(map(len, self._collections)) != self.noted
 
 
+def note_shared_listeners(number: int, *, resting: bool) -> None:
+    """Say how many listeners this package has put on all engines for good; ``resting`` ones return at once."""
+    global _shared, _resting
+    _shared, _resting = number, number if resting else 0
+
+
 def note_own_listeners(engine: Engine) -> None:
     """Remember the listeners that the package itself has put on an engine."""
     _remember(engine)
@@ -67,13 +75,15 @@ def is_observed(engine: Engine) -> bool:
         listeners = _remember(engine)
         listeners.noted = before
     options, logs = engine.get_execution_options(), engine._should_log_info  # pyright: ignore[reportPrivateUsage]
-    return listeners.have_changed or bool(options) or logs()  # logs: the flag and the logger's level together
+    changed = listeners.count() - _resting != listeners.noted
+    return changed or bool(options) or logs()  # logs: the flag and the logger's level together
 
 
 def _remember(engine: Engine) -> Listeners:
     listeners = Listeners(
         ((engine, _CONNECTION_EVENTS), (engine.dialect, _DIALECT_EVENTS), (engine.pool, _POOL_EVENTS))
     )
+    listeners.noted -= _shared
     vars(engine)[_KEY] = (engine.pool, listeners)
     return listeners
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.engine.cursor import CursorFetchStrategy
 
+from ..engines.listeners import note_shared_listeners
 from .codeline import CodeLine, caller
 
 __all__ = ["LazyLoad", "Recorder", "Statement"]
@@ -100,6 +101,7 @@ class Recorder:
                 _everywhere = (*_everywhere, self)
         else:
             _here.set((*_here.get(), self))
+        _count(1)
 
     def stop(self) -> None:
         """Record no more."""
@@ -109,6 +111,7 @@ class Recorder:
                 _everywhere = tuple(one for one in _everywhere if one is not self)
         else:
             _here.set(tuple(one for one in _here.get() if one is not self))
+        _count(-1)
 
     def __enter__(self) -> Self:
         self.start()
@@ -131,7 +134,9 @@ class Recorder:
 _here: ContextVar[tuple[Recorder, ...]] = ContextVar("fastapi_sqlalchemy_recorders", default=())
 _everywhere: tuple[Recorder, ...] = ()
 _lock = threading.Lock()
+_LISTENERS = 3
 _listening = False
+_recording = 0
 
 
 def _listen() -> None:
@@ -147,6 +152,14 @@ def _listen() -> None:
             event.listen(Engine, "before_cursor_execute", _before)
             event.listen(Engine, "after_cursor_execute", _after)
             event.listen(Engine, "handle_error", _failed)
+
+
+def _count(change: int) -> None:
+    """Count the recorders at work: without one, reads may go past the listeners again."""
+    global _recording
+    with _lock:
+        _recording += change
+        note_shared_listeners(_LISTENERS, resting=not _recording)
 
 
 def _before(connection: Connection, _cursor: Any, sql: str, parameters: Any, context: Any, many: bool) -> None:
