@@ -30,10 +30,16 @@ def test_the_lists_of_names_are_sorted_and_true() -> None:
         assert all(hasattr(module, name) for name in module.__all__)
 
 
-@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("kind", [kind for kind in CLASSES if kind is not exceptions.BadRowError])
 def test_every_error_can_be_raised_without_a_message_and_has_one(kind: Any) -> None:
     assert len(str(kind())) > 20
     assert str(kind("mine")) == "mine"
+
+
+def test_a_row_that_is_bad_is_told_by_its_line_and_column() -> None:
+    message = str(exceptions.BadRowError(3, "no number", column="price"))
+    assert all(part in message for part in ("line 3", "price", "no number"))
+    assert "lines 3 to 9" in str(exceptions.BadRowError(3, "a duplicate", last_line=9))
 
 
 @pytest.mark.parametrize(
