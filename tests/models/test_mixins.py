@@ -30,6 +30,7 @@ from sqlalchemy.pool import NullPool
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.models.mixins import SoftDeleteMixin, TimestampMixin, UUIDKeyMixin, VersionMixin, uuid7
+from fastapi_sqlalchemy.sessions import are_sessions_observed
 from tests.support.databases import server_url, temporary_database
 
 INCLUDE = {"include_deleted": True}
@@ -421,3 +422,13 @@ def test_an_application_without_soft_delete_pays_nothing() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+def test_a_model_that_is_deleted_softly_leaves_reads_their_short_way(memory_url: str) -> None:
+    db = SQLAlchemy(memory_url)
+
+    class Kept(SoftDeleteMixin, db.Base):
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    assert not are_sessions_observed(writes=True)
+    db.dispose()

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, event, inspect
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm import Mapped, ORMExecuteState, mapped_column, object_session, with_loader_criteria
 
+from ...sessions import own_listeners
 from ..active import ActiveRecord
 from ..types import UTCDateTime, utc_now
 
@@ -129,4 +130,5 @@ def _leave_out_deleted(state: ORMExecuteState) -> None:
 def _listen() -> None:
     """Watch every session from the first model with the mixin on; an application without one pays nothing."""
     if not event.contains(sqlalchemy.orm.Session, "do_orm_execute", _leave_out_deleted):
-        event.listen(sqlalchemy.orm.Session, "do_orm_execute", _leave_out_deleted)
+        with own_listeners():
+            event.listen(sqlalchemy.orm.Session, "do_orm_execute", _leave_out_deleted)
