@@ -3,6 +3,8 @@
 #   make test         all tests
 #   make check        linters and type checkers
 #   make servers      install PgBouncer and Galera from Debian, for the reliability tests that need them (asks for root)
+#   make docs         the documentation as a site, in site/
+#   make reference    write the page of the command line anew
 #   make pictures     take the pictures of the documentation in Chromium
 #   make benchmark    our routes against hand-written ones and those of the peers
 #   make reliability  the reliability tests in their full size: ARGS="--only R1,R20", ARGS="--size 0.1"
@@ -22,7 +24,7 @@ define check_python
 @$(PYTHON) tools/check_python.py
 endef
 
-.PHONY: help run test check chromium pictures servers benchmark reliability clean
+.PHONY: help run test check docs reference chromium pictures servers benchmark reliability clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -47,6 +49,13 @@ chromium:
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null 2>&1 || \
 		echo "CHROMIUM COULD NOT BE INSTALLED: the browser tests are skipped."; \
 	else echo "NO CHROMIUM: the browser tests are skipped. To run them: apt-get install chromium (as root)."; fi
+
+docs: .venv/.ready
+	@$(DEV) -m zensical build --strict
+	@echo "The site is in site/index.html"
+
+reference: .venv/.ready
+	@$(DEV) -m tools.reference
 
 pictures: .venv/.ready chromium
 	@$(DEV) -m tools.tour
@@ -74,7 +83,7 @@ benchmark: .venv/.ready-benchmark
 	@echo "Setting up the development environment in .venv"
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@$(DEV) $(PIP) -e ".[all]" --group test --group check
+	@$(DEV) $(PIP) -e ".[all]" --group test --group check --group docs
 	@touch $@
 
 .venv/.ready-benchmark: .venv/.ready
@@ -82,4 +91,4 @@ benchmark: .venv/.ready-benchmark
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-run .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf site .venv .venv-run .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -72,14 +72,14 @@ class Server:
             body: bytes = answer.read()
             return body
 
-    def post(self, path: str, body: bytes) -> int:
-        """The status of a POST of JSON."""
+    def post(self, path: str, body: bytes) -> bytes:
+        """The body of the answer to a POST of JSON."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}", body, {"Content-Type": "application/json"}, method="POST"
         )
         with urllib.request.urlopen(request, timeout=10) as answer:
-            status: int = answer.status
-            return status
+            found: bytes = answer.read()
+            return found
 
     def cpu_seconds(self) -> float:
         """CPU time of the process so far."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import ForeignKey, String, create_engine, text
+from sqlalchemy import Engine, ForeignKey, String, create_engine, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from benchmarks.urls import URL, async_url, sync_url
@@ -117,12 +117,10 @@ def fill(url: str, *, rows: int = ROWS) -> None:
     engine.dispose()
 
 
-def forget_new_rows(url: str) -> None:
+def forget_new_rows(engine: Engine) -> None:
     """Delete what the creates of a round have left, so that the next one meets the same tables."""
-    engine = create_engine(sync_url(url))
     with engine.begin() as connection:
         connection.execute(User.__table__.delete().where(User.email.like("n%-%@example.com")))
-    engine.dispose()
 
 
 def empty(url: str) -> None:

@@ -1,9 +1,10 @@
 """``make benchmark``: interleaved rounds of every contender on every database; a table, a JSON and pictures of them.
 
-make benchmark                                    SQLite and PostgreSQL, every contender, growth too
-make benchmark ARGS="--rounds 2 --seconds 1"      a shortened whole, about ten minutes
-make benchmark ARGS="--all"                       MariaDB too
-make benchmark ARGS="--only tutorial_sync,ours_router --works 'read one,create' --no-growth"
+make benchmark                               SQLite and PostgreSQL, every contender, five rounds: about 12 minutes
+make benchmark ARGS="--growth"               what grows, put beside the tables of the last run: about 6 minutes
+make benchmark ARGS="--rounds 1"             a shortened whole
+make benchmark ARGS="--all"                  MariaDB too
+make benchmark ARGS="--only tutorial_sync,ours_router --works 'read one,create'"
 """
 
 from __future__ import annotations
@@ -61,57 +62,84 @@ def database(name: str, folder: Path) -> Iterator[str]:
             connection.exec_driver_sql(f"DROP DATABASE {own}{' WITH (FORCE)' if name == 'postgresql' else ''}")
 
 
-def measure(url: str, chosen: list[Contender], options: argparse.Namespace) -> tuple[Samples, dict[str, int]]:
-    """Samples by work and contender, and the peak memory of each contender in KiB."""
+def measure(
+    url: str, chosen: list[Contender], options: argparse.Namespace
+) -> tuple[Samples, dict[str, int], list[str]]:
+    """Samples by work and contender, the peak memory of each contender in KiB, and what was left out."""
     backend = url.partition(":")[0]
     fill(url)
     log = Path(tempfile.mkstemp(prefix="benchmark-", suffix=".log")[1])
     samples: Samples = {work: {} for work in options.works}
     with ExitStack() as stack:
         stack.callback(empty, url)
-        servers: dict[str, Server] = {}
-        for contender in chosen:
-            python = python_of(contender) if backend in contender.databases else None
-            if python is None:
-                continue
-            servers[contender.name] = server = Server(contender.name, url, log, python)
-            stack.callback(server.stop)
-        check_answers(servers, options.works)
+        between = sa.create_engine(sync_url(url), pool_size=1)
+        stack.callback(between.dispose)
+        forget_new_rows(between)  # opens its connection before the pools of the contenders take what the server has
+        servers, left_out = started([each for each in chosen if backend in each.databases], url, log, stack)
+        paths = {name: dict(CONTENDERS[name].paths) for name in servers}
+        for name, work, reason in wrong_answers(servers, options.works):
+            if CONTENDERS[name].ours or name == BASE:
+                raise SystemExit(f"{name}, {work}: {reason}; nothing was measured.")
+            left_out.append(f"{CONTENDERS[name].title} on {backend}, {work}: {reason}")
+            del paths[name][work]
         for number in range(options.rounds):
             for work in options.works:
-                order = [name for name in servers if work in CONTENDERS[name].paths]
+                order = [name for name in servers if work in paths[name]]
                 for name in order[number % len(order) :] + order[: number % len(order)]:
                     sample = servers[name].load(
-                        CONTENDERS[name].paths[work],
+                        paths[name][work],
                         seconds=options.seconds,
                         clients=options.clients,
                         script=CREATE if work == "create" else None,
                     )
                     samples[work].setdefault(name, []).append(sample)
                     if work == "create":
-                        forget_new_rows(url)
-                print(f"  {backend} round {number + 1}: {work}", file=sys.stderr)
+                        forget_new_rows(between)
+            print(f"  {backend}: round {number + 1} of {options.rounds}", file=sys.stderr)
         memory = {name: server.peak_memory() for name, server in servers.items()}
-    return samples, memory
+    return samples, memory, left_out
 
 
-def check_answers(servers: dict[str, Server], works: list[str]) -> None:
-    """Every contender has to give the rows that the hand-written code gives, and to create one."""
+def started(chosen: list[Contender], url: str, log: Path, stack: ExitStack) -> tuple[dict[str, Server], list[str]]:
+    """The servers of the contenders, and which of the others does not run here."""
+    servers: dict[str, Server] = {}
+    left_out: list[str] = []
+    for contender in chosen:
+        python = python_of(contender)
+        try:
+            if python is None:
+                raise RuntimeError("its environment cannot be made here")
+            servers[contender.name] = Server(contender.name, url, log, python)
+        except RuntimeError as error:
+            if contender.ours or contender.name == BASE:
+                raise
+            left_out.append(f"{contender.title}: {error}")
+            continue
+        stack.callback(servers[contender.name].stop)
+    return servers, left_out
+
+
+def wrong_answers(servers: dict[str, Server], works: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Contender, work and reason of each answer that has not the rows of the hand-written code's, or the row posted."""
     for work in works:
         expected: Any = None
         for name, server in servers.items():
             path = CONTENDERS[name].paths.get(work)
             if path is None:
                 continue
-            if work == "create":
-                status = server.post(path, NEW % uuid.uuid4().hex.encode())
-                if status not in (200, 201):
-                    raise SystemExit(f"{name} answers a create with {status}; nothing was measured.")
+            try:
+                if work == "create":
+                    body = NEW % uuid.uuid4().hex.encode()
+                    rows = {**rows_of(json.loads(server.post(path, body))), "id": None}
+                    expected = {**json.loads(body), "id": None}
+                else:
+                    rows = rows_of(json.loads(server.get(path)))
+                    expected = rows if expected is None else expected
+            except OSError as error:
+                yield name, work, f"{path} is answered with {error}"
                 continue
-            rows = rows_of(json.loads(server.get(path)))
-            expected = rows if expected is None else expected
             if rows != expected:
-                raise SystemExit(f"{name} answers {path} differently from {BASE}; nothing was measured.")
+                yield name, work, f"{path} is answered differently from {BASE}"
 
 
 def summarise(samples: Samples) -> report.Summary:
@@ -149,13 +177,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The options of the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2)
+    parser.add_argument("--seconds", type=float, default=1)
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--database", action="append", default=[], help="sqlite, postgresql, mysql or a URL")
     parser.add_argument("--all", action="store_true", help="MariaDB beside SQLite and PostgreSQL")
     parser.add_argument("--only", default=",".join(CONTENDERS), help="contenders, comma separated")
     parser.add_argument("--works", default=",".join(WORKS), help="works, comma separated")
-    parser.add_argument("--no-growth", action="store_true", help="leave out what grows: pages, rows, clients, models")
+    parser.add_argument("--growth", action="store_true", help="only what grows: pages, rows, clients, models")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--document", type=Path, default=Path("docs/performance.md"))
     options = parser.parse_args(arguments)
@@ -170,25 +198,37 @@ def main() -> None:
         raise SystemExit("wrk is not installed. On Debian: apt-get install wrk")
     chosen = [contender for name, contender in CONTENDERS.items() if name in {BASE, *options.only.split(",")}]
     databases = options.database or ["sqlite", "postgresql", *(["mysql"] if options.all else [])]
-    results: dict[str, Any] = {
-        "rounds": options.rounds,
-        "seconds": options.seconds,
-        "clients": options.clients,
-        "processors": os.cpu_count(),
-        "python": platform.python_version(),
-        "memory_kib": {},
-        "results": {},
-        "growth": {},
-    }
+    known = options.output / "results.json"
+    results: dict[str, Any] = json.loads(known.read_text()) if known.exists() else {}
+    growth_before = results.get("growth", {})
+    if options.growth:
+        if not results:
+            raise SystemExit(
+                f"There is no {known} yet, beside which to put what grows: run the benchmark without --growth."
+            )
+    else:
+        results = {
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+            "clients": options.clients,
+            "processors": os.cpu_count(),
+            "python": platform.python_version(),
+            "memory_kib": {},
+            "results": {},
+            "left_out": [],
+        }
+    results["growth"] = {} if options.growth else growth_before
     with tempfile.TemporaryDirectory() as folder:
         for name in databases:
             with database(name, Path(folder)) as url:
                 backend = url.partition(":")[0]
-                samples, results["memory_kib"][backend] = measure(url, chosen, options)
-                results["results"][backend] = summarise(samples)
-                if not options.no_growth:
+                if options.growth:
                     results["growth"][backend] = growth.measure(url, seconds=options.seconds)
-        if not options.no_growth:
+                    continue
+                samples, results["memory_kib"][backend], left_out = measure(url, chosen, options)
+                results["results"][backend] = summarise(samples)
+                results["left_out"] += left_out
+        if options.growth:
             results["growth"]["models"] = growth.models()
     report.write(results, options.output, options.document)
 

@@ -17,10 +17,10 @@ ROOT = Path(fastapi_sqlalchemy.__file__).parent
 LAYERS = [
     ("exceptions",),
     ("config",),
-    ("admission",),
+    ("admission", "turns"),
     ("engines",),
     ("sessions", "scope"),
-    ("transactions", "isolation"),
+    ("transactions", "isolation", "override"),
     ("models",),
     ("tables",),
     ("database",),

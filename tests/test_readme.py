@@ -24,7 +24,9 @@ def python_blocks(text: str) -> list[str]:
 
 
 BLOCKS = {
-    f"{page.stem}-{number}": block for page in PAGES for number, block in enumerate(python_blocks(page.read_text()))
+    f"{'_'.join(page.relative_to(ROOT).with_suffix('').parts).replace('-', '_')}_{number}": block
+    for page in PAGES
+    for number, block in enumerate(python_blocks(page.read_text()))
 }
 RUN_EACH = """
 import os, pathlib, sys
@@ -55,8 +57,9 @@ def test_every_python_block_runs(tmp_path: Path) -> None:
     run(tmp_path, "-c", RUN_EACH)
 
 
-def test_blocks_that_are_tests_pass_on_the_first_application(tmp_path: Path) -> None:
+def test_blocks_that_are_tests_pass_on_the_first_application_and_the_rows_typed_into_it(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(python_blocks(README)[0])
+    run(tmp_path, "-c", "import main; main.db.create_all(); main.db.sync_context(main.add_user)('ada@example.com')")
     blocks = {name: block for name, block in BLOCKS.items() if "def test_" in block}
     assert blocks
     for name, block in blocks.items():

@@ -12,12 +12,15 @@ import anyio
 import httpx2
 import pytest
 import sqlalchemy as sa
-from fastapi import Depends, FastAPI, HTTPException, Response
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.testclient import TestClient
 from sqlalchemy import event
 from sqlalchemy.orm import Mapped, Session, mapped_column
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.types import ASGIApp, Receive, Send
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
 from fastapi_sqlalchemy.exceptions import (
@@ -29,6 +32,10 @@ from fastapi_sqlalchemy.exceptions import (
     SessionNotInitialisedError,
 )
 from tests.support.doors import DOORS, Door, count_rows, make_database
+
+
+class Mine(Exception):
+    pass
 
 
 @pytest.fixture(params=DOORS, ids=str)
@@ -302,6 +309,82 @@ def test_a_status_code_set_on_the_injected_response_rolls_back(sqlite_url: str, 
     with TestClient(app) as client:
         assert client.post("/").status_code == 400
     assert count_rows(db, Item) == 0
+
+
+@pytest.mark.parametrize("by", ["middleware", "dependency"])
+def test_a_status_that_the_route_declares_rolls_back(sqlite_url: str, by: str) -> None:
+    db, Item = make_database(sqlite_url, commit_on_exit=True)
+    app = Door(by, asynchronous=False).app(db)
+
+    @app.post("/", status_code=404)
+    def endpoint(session: Session = Depends(db.get_session)) -> None:
+        session.add(Item(name="a"))
+
+    with TestClient(app) as client:
+        assert client.post("/").status_code == 404
+    assert count_rows(db, Item) == 0
+
+
+@pytest.mark.parametrize("error", [Mine(), HTTPException(303)], ids=repr)
+@pytest.mark.parametrize("around", ["nothing", "inner middleware", "plain route", "mounted"])
+def test_an_exception_rolls_back_whatever_its_handler_answers(
+    sqlite_url: str, door: Door, error: Exception, around: str
+) -> None:
+    db, Item = make_database(sqlite_url, commit_on_exit=True)
+    app = door.app(db)
+    inner = FastAPI() if around == "mounted" else app
+    if around == "inner middleware":
+        app.user_middleware.append(Middleware(BaseHTTPMiddleware, dispatch=_passed_on))
+    if around == "plain route" and door.by == "dependency":
+        pytest.skip("a plain route of Starlette has no dependencies")
+
+    def work(session: Session) -> None:
+        session.add(Item(name="a"))
+        session.flush()
+        raise error
+
+    async def plain(request: Request) -> None:
+        await db.async_session.run_sync(work) if door.asynchronous else work(db.session)
+
+    inner.exception_handler(Mine)(lambda request, error: JSONResponse({}, status_code=200))
+    if around == "plain route":
+        app.add_route("/", plain, methods=["POST"])
+    else:
+        door.route(inner, db, "/", work)
+    app.mount("/inner", inner) if inner is not app else None
+    with TestClient(app, follow_redirects=False) as client:
+        assert client.post("/" if inner is app else "/inner/").status_code in (200, 303, 304)
+    assert count_rows(db, Item) == 0
+
+
+def test_an_inner_application_that_is_called_while_another_error_is_handled_ends_cleanly(sqlite_url: str) -> None:
+    db, Item = make_database(sqlite_url, commit_on_exit=True)
+    app = FastAPI()
+
+    class Cache:
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+            try:
+                raise KeyError
+            except KeyError:
+                await self.app(scope, receive, send)
+
+    app.add_middleware(Cache)
+    app.add_middleware(DBSessionMiddleware, db=db)
+
+    @app.post("/")
+    def endpoint() -> None:
+        db.session.add(Item(name="a"))
+
+    with TestClient(app) as client:
+        assert client.post("/").status_code == 200
+    assert count_rows(db, Item) == 1
+
+
+async def _passed_on(request: Request, call_next: Any) -> Any:
+    return await call_next(request)
 
 
 def test_abort_rolls_back_a_clean_request(database_url: str, door: Door) -> None:
@@ -618,10 +701,6 @@ def test_async_endpoints_with_a_sync_session_share_a_small_pool(postgres_url: st
 # Rule 9: the first error is the one that is seen.
 
 
-class Mine(Exception):
-    pass
-
-
 def test_a_connection_that_dies_does_not_hide_the_error_of_the_request(
     postgres_url: str, door: Door, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -776,6 +855,48 @@ def test_run_commits_on_return_and_rolls_back_on_error(database_url: str, use_as
 
     asyncio.run(main())
     assert count_rows(db, Item) == 1
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_read_only_run_sees_what_its_scope_has_written_and_commits_nothing_of_it(
+    database_url: str, asynchronous: bool
+) -> None:
+    db, Item = make_database(database_url)
+    db.create_all()
+
+    def count(session: Session) -> int:
+        return session.query(Item).count()
+
+    async def main() -> None:
+        async with db():
+            session: Any = db.async_session if asynchronous else db.session
+            assert await db.run(count, read_only=True) == 0
+            assert not session.in_transaction(), "what only read gives its connection back"
+            db.on_commit(lambda: committed.append("early"))
+            assert await db.run(count, read_only=True) == 0
+            session.add(Item(name="a"))
+            await session.flush() if asynchronous else session.flush()
+            with pytest.raises(Mine):
+                await db.run(fail, read_only=True)
+            assert await db.run(count, read_only=True) == 1
+            assert count_rows(db, Item) == 0 == len(committed)
+        assert count_rows(db, Item) == 0 == len(committed)
+        async with db():
+            session = db.async_session if asynchronous else db.session
+            session.add(Item(name="b"))
+            db.on_commit(lambda: committed.append("late"))
+            assert await db.run(count, read_only=True) == 1
+            assert not committed
+            await session.commit() if asynchronous else session.commit()
+        await db.adispose()
+
+    def fail(session: Session) -> None:
+        count(session)
+        raise Mine
+
+    committed: list[str] = []
+    asyncio.run(main())
+    assert count_rows(db, Item) == 1 and committed == ["late"]
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

@@ -1,4 +1,4 @@
-"""A tour of the admin in Chromium, which leaves the pictures of the documentation in docs/images: ``make pictures``."""
+"""A tour of the library in Chromium, which leaves the pictures of the documentation in docs/images."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from fastapi import FastAPI
 from playwright.sync_api import Browser, Page
 
+from fastapi_sqlalchemy.cli.application import ServeSettings, create_app
 from tests.support.browser import BrowserThread, chromium
 from tests.support.uvicorn import serve_app
 
@@ -31,6 +33,7 @@ def main() -> None:
             "DATABASE_URL": f"sqlite:///{folder / 'library.db'}",
             "FASTAPI_SQLALCHEMY_ADMIN_STORE": str(folder / "store.db"),
             "ADMIN_PASSWORD": PASSWORD,
+            "DEBUG": "1",
         }
         command = ["admin", "create-user", NAME, "--password-env", "ADMIN_PASSWORD"]
         subprocess.run(
@@ -44,12 +47,28 @@ def main() -> None:
             with serve_app("examples.library.main:app", folder, environment=environment) as site:
                 base = str(site.client.base_url).rstrip("/")
                 browser.call(lambda chrome: tour(chrome, base))
+            with serve_app("tools.tour:served", folder, environment=environment, arguments=("--factory",)) as site:
+                base = str(site.client.base_url).rstrip("/")
+                browser.call(lambda chrome: start_page(chrome, base))
         finally:
             browser.close()
 
 
+def served() -> FastAPI:
+    """What ``fastapi-sqlalchemy serve`` gives for the library's database."""
+    return create_app(ServeSettings(target=os.environ["DATABASE_URL"]))
+
+
+def start_page(chrome: Browser, base: str) -> None:
+    """Look at the start page of a served database."""
+    page = chrome.new_page(viewport=DESKTOP)  # type: ignore[arg-type]
+    page.goto(f"{base}/")
+    keep(page, "serve-start")
+    page.close()
+
+
 def tour(chrome: Browser, base: str) -> None:
-    """Log in, look at a list, search it, change a row, see who changed what; then the same list on a phone."""
+    """Log in, look at a list, search it, change a row, see who did, on a phone too; look at what a request asks."""
     context = chrome.new_context(viewport=DESKTOP)  # type: ignore[arg-type]
     page = context.new_page()
     page.goto(f"{base}/admin/")
@@ -73,6 +92,13 @@ def tour(chrome: Browser, base: str) -> None:
     page.goto(f"{base}/admin/book/detail?pk=3")
     keep(page, "admin-phone")
     phone.close()
+    page = context.new_page()
+    page.set_viewport_size({"width": DESKTOP["width"], "height": 940})
+    page.goto(f"{base}/loans")
+    page.goto(f"{base}/debug/db")
+    page.click("a:has-text('GET /loans')")
+    page.wait_for_selector("svg.waterfall")
+    keep(page, "insight-request")
     context.close()
 
 

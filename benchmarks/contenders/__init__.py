@@ -25,14 +25,13 @@ _HAND_WRITTEN = {
     "create": "/users",
 }
 _OURS = {
-    **_PLAIN,
     **_READS,
     "with the total": "/users?limit=100&count=exact",
     "filter and sort": "/users?city=Oslo&sort=-age&limit=20",
     "with children": "/authors?limit=20&include=books",
     "create": "/users",
 }
-_ROUTES = {**_PLAIN, **_READS, "create": "/users"}
+_ROUTES = {**_READS, "create": "/users"}
 
 
 @dataclass(frozen=True)
@@ -62,15 +61,15 @@ CONTENDERS: dict[str, Contender] = {
         Contender("tutorial_async", "hand-written, async", _HAND_WRITTEN),
         Contender("ours_router", "**CRUDRouter**", _OURS, ours=True),
         Contender("ours_router_psycopg", "**CRUDRouter**, psycopg", _OURS, databases=("postgresql",), ours=True),
-        Contender("ours_middleware", "**our middleware**, `def` routes", _ROUTES, ours=True),
+        Contender("ours_middleware", "**our middleware**, `def` routes", {**_PLAIN, **_ROUTES}, ours=True),
         Contender("ours_dependency", "**our dependency**, `def` routes", _ROUTES, ours=True),
         Contender("ours_async", "**our dependency**, `async def` routes", _ROUTES, ours=True),
-        Contender("raw", "raw driver on Starlette", {**_PLAIN, **_READS}, databases=("sqlite", "postgresql")),
+        Contender("raw", "raw driver on Starlette", _READS, databases=("sqlite", "postgresql")),
         Contender("bare", "FastAPI without a database", _PLAIN),
         Contender(
             "fastapi_sqlalchemy_021",
             "fastapi-sqlalchemy 0.2.1",
-            _ROUTES,
+            {**_PLAIN, **_ROUTES},
             ("fastapi-sqlalchemy==0.2.1", "sqlalchemy==2.1.9", *_STACK),
         ),
         Contender("sqlmodel", "SQLModel", _ROUTES, ("sqlmodel==0.0.50", *_STACK)),
@@ -78,7 +77,6 @@ CONTENDERS: dict[str, Contender] = {
             "fastcrud",
             "FastCRUD",
             {
-                **_PLAIN,
                 "read one": "/users/500",
                 "list of 100": "/users?offset=0&limit=100",
                 "create": "/users",

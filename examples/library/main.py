@@ -15,6 +15,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fastapi_sqlalchemy import Session, SQLAlchemy
 from fastapi_sqlalchemy.admin import Admin
+from fastapi_sqlalchemy.observe.insight import Insight
 
 db = SQLAlchemy(os.environ.get("DATABASE_URL") or "sqlite:///library.db")
 
@@ -99,5 +100,15 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         yield
 
 
-app = FastAPI(title="Library", lifespan=lifespan)
+app = FastAPI(title="Library", lifespan=lifespan, debug=os.environ.get("DEBUG") == "1")
 Admin(app, db=db, write=True, title="Library")
+Insight(app)
+
+
+@app.get("/loans")
+def loans() -> list[dict[str, str]]:
+    """Who has what; book, author and reader are loaded one by one on purpose, and /debug/db says so."""
+    return [
+        {"book": loan.book.title, "author": loan.book.author.name, "reader": loan.reader.first_name}
+        for loan in db.session.scalars(select(Loan).order_by(Loan.due))
+    ]

@@ -14,6 +14,7 @@ from .exceptions import BadRowError as BadRowError
 from .exceptions import ConcurrentSessionUseError as ConcurrentSessionUseError
 from .exceptions import ConfigurationError as ConfigurationError
 from .exceptions import DatabaseUnavailableError as DatabaseUnavailableError
+from .exceptions import ExplainError as ExplainError
 from .exceptions import FastAPISQLAlchemyError as FastAPISQLAlchemyError
 from .exceptions import MigrationsPendingError as MigrationsPendingError
 from .exceptions import MissingDatabaseError as MissingDatabaseError
@@ -24,6 +25,7 @@ from .exceptions import NotConfirmedError as NotConfirmedError
 from .exceptions import PoolQueueFullError as PoolQueueFullError
 from .exceptions import PoolTimeoutError as PoolTimeoutError
 from .exceptions import ReadOnlyError as ReadOnlyError
+from .exceptions import RequestTimeoutError as RequestTimeoutError
 from .exceptions import ReservedNameError as ReservedNameError
 from .exceptions import SessionClosedError as SessionClosedError
 from .exceptions import SessionNotInitialisedError as SessionNotInitialisedError
@@ -48,6 +50,7 @@ __all__ = [
     "DBSessionMiddleware",
     "DatabaseConfig",
     "DatabaseUnavailableError",
+    "ExplainError",
     "FastAPISQLAlchemyError",
     "MigrationsPendingError",
     "MissingDatabaseError",
@@ -60,6 +63,7 @@ __all__ = [
     "PoolTimeoutError",
     "ReadOnlyError",
     "Replica",
+    "RequestTimeoutError",
     "ReservedNameError",
     "SQLAlchemy",
     "Session",

@@ -328,7 +328,7 @@ class _Gated(QueuePool):
 
     gate: Gate | None
     preferred: int | None = None
-    checkout_timer: Callable[[float], None] | None = None
+    checkout_timers: tuple[Callable[[float], None], ...] = ()
     """Told of the seconds that each connection took to be had, the wait at the gate included."""
     _discarded = False
     _tickets: dict[int, Ticket]
@@ -348,7 +348,7 @@ class _Gated(QueuePool):
         fresh = super().recreate()
         assert isinstance(fresh, _Gated)
         fresh.open_gate(self.preferred)
-        fresh.checkout_timer = self.checkout_timer
+        fresh.checkout_timers = self.checkout_timers
         return fresh
 
     def dispose(self) -> None:
@@ -390,8 +390,8 @@ class GatedQueuePool(_Gated):
         return self.checkedin() > 0 and (gate is None or gate.held < gate.capacity)
 
     def _do_get(self) -> ConnectionPoolEntry:
-        timer = self.checkout_timer
-        return self._get() if timer is None else _timed(self._get, timer)
+        timers = self.checkout_timers
+        return _timed(self._get, timers) if timers else self._get()
 
     def _get(self) -> ConnectionPoolEntry:
         gate = self.gate
@@ -406,8 +406,8 @@ class AsyncGatedQueuePool(_Gated, AsyncAdaptedQueuePool):
         self.open_gate()
 
     def _do_get(self) -> ConnectionPoolEntry:
-        timer = self.checkout_timer
-        return self._get() if timer is None else _timed(self._get, timer)
+        timers = self.checkout_timers
+        return _timed(self._get, timers) if timers else self._get()
 
     def _get(self) -> ConnectionPoolEntry:
         gate = self.gate
@@ -419,12 +419,14 @@ class AsyncGatedQueuePool(_Gated, AsyncAdaptedQueuePool):
         return self._take(gate, ticket)
 
 
-def _timed(get: Callable[[], ConnectionPoolEntry], timer: Callable[[float], None]) -> ConnectionPoolEntry:
+def _timed(get: Callable[[], ConnectionPoolEntry], timers: tuple[Callable[[float], None], ...]) -> ConnectionPoolEntry:
     started = time.perf_counter()
     try:
         return get()
     finally:
-        timer(time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        for timer in timers:
+            timer(seconds)
 
 
 def gated_pool_class(pool_class: type[Pool]) -> type[Pool]:

@@ -87,6 +87,7 @@ class EngineOptions(TypedDict, total=False):
     connect_timeout: float | None
     pool_timeout: float | None
     statement_timeout: float | None
+    request_timeout: float | None
     sqlite: Mapping[str, Any] | None
     verbose: int
     async_: bool | None
@@ -260,6 +261,7 @@ class DatabaseConfig:
     connect_timeout: float | None = 5
     pool_timeout: float | None = 5
     statement_timeout: float | None = 30
+    request_timeout: float | None = None
     sqlite: Mapping[str, Any] = field(default_factory=lambda: SQLITE_DEFAULTS)
     replicas: tuple[Replica, ...] = ()
     pooler: str | None = None
@@ -279,6 +281,7 @@ class DatabaseConfig:
         connect_timeout: float | None = 5,
         pool_timeout: float | None = 5,
         statement_timeout: float | None = 30,
+        request_timeout: float | None = None,
         sqlite: Mapping[str, Any] | None = None,
         replicas: Sequence[ReplicaOption] = (),
         pooler: str | None = None,
@@ -309,6 +312,7 @@ class DatabaseConfig:
             ("connect_timeout", connect_timeout),
             ("pool_timeout", pool_timeout),
             ("statement_timeout", statement_timeout),
+            ("request_timeout", request_timeout),
         ):
             if value is not None and not (_is_number(value) and value > 0):
                 raise ConfigurationError(f"{name} is a number of seconds above 0, or None for no bound; not {value!r}.")
@@ -324,6 +328,7 @@ class DatabaseConfig:
             connect_timeout=connect_timeout,
             pool_timeout=pool_timeout,
             statement_timeout=statement_timeout,
+            request_timeout=request_timeout,
             sqlite=_sqlite_settings(sqlite),
             replicas=_replicas(replicas, parsed, engine_args or {}),
             pooler=pooler,

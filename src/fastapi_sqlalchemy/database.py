@@ -18,7 +18,7 @@ from sqlalchemy import Engine, MetaData
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from .config import DatabaseConfig, DatabaseOptions, ReplicaOption, masked
+from .config import DatabaseConfig, DatabaseOptions, ReplicaOption, masked, parse_url
 from .engines import EngineSource, Replicas
 from .engines.turns import writers_turn
 from .exceptions import (
@@ -33,7 +33,8 @@ from .exceptions import (
 from .isolation import Isolation
 from .models.active import adopt
 from .models.base import ModelBase, declarative_base_for
-from .scope import IN_USE, Scope, current_scope, unused_binding
+from .override import Override
+from .scope import IN_USE, Scope, current_scope, note_work, unused_binding
 from .sessions import AsyncSession, Callback, Session, run_async_callbacks
 from .tables import create_tables, drop_tables
 from .transactions import Transaction, Unit, is_conflict, joined, pause
@@ -103,12 +104,13 @@ class SQLAlchemy:
     Parameters: ``url`` serves the synchronous and the asynchronous engine; ``async_url`` only where the two differ.
     ``custom_engine`` and ``async_custom_engine`` are engines made elsewhere. ``engine_args`` and ``session_args`` go to
     SQLAlchemy. ``commit_on_exit`` commits a clean request before its response starts. ``connect_timeout``,
-    ``pool_timeout`` and ``statement_timeout`` are seconds, None for no bound. ``sqlite`` sets every SQLite connection
-    (`SQLiteSettings`). ``replicas`` are read from: URLs, ``(url, weight)`` or `Replica`; ``position_key`` signs the
-    tokens by which clients read their own writes there (the environment's ``DATABASE_POSITION_KEY``, else a random key
-    of this process). ``pooler`` is None or "pgbouncer". ``migrations`` lets `lifespan` require that the database is at
-    head ("check") or bring it there ("upgrade"). ``metadata`` and ``model_class`` shape ``db.Base``. ``verbose`` and
-    ``async_`` are accepted and have no effect.
+    ``pool_timeout``, ``statement_timeout`` and ``request_timeout`` (until the response starts, held by the middleware)
+    are seconds, None for no bound. ``sqlite`` sets every SQLite connection (`SQLiteSettings`). ``replicas`` are read
+    from: URLs, ``(url, weight)`` or `Replica`; ``position_key`` signs the tokens by which clients read their own writes
+    there (the environment's ``DATABASE_POSITION_KEY``, else a random key of this process). ``pooler`` is None or
+    "pgbouncer". ``migrations`` lets `lifespan` require that the database is at head ("check") or bring it there
+    ("upgrade"). ``metadata`` and ``model_class`` shape ``db.Base``. ``verbose`` and ``async_`` are accepted and have no
+    effect.
 
     Raises `ConfigurationError` for a URL or value that cannot be; nothing is connected before the first use.
     """
@@ -137,6 +139,7 @@ class SQLAlchemy:
         connect_timeout: float | None = 5,
         pool_timeout: float | None = 5,
         statement_timeout: float | None = 30,
+        request_timeout: float | None = None,
         sqlite: Mapping[str, Any] | None = None,
         migrations: Literal["check", "upgrade"] | None = None,
         verbose: int = 0,
@@ -158,11 +161,13 @@ class SQLAlchemy:
             "connect_timeout": connect_timeout,
             "pool_timeout": pool_timeout,
             "statement_timeout": statement_timeout,
+            "request_timeout": request_timeout,
             "sqlite": sqlite,
             "migrations": migrations,
         }
         self._binding: Binding | None = None
         self._latest: Binding | None = None
+        self._overrides: list[Binding] = []
         self._bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
         self.extensions: dict[str, Any] = {}
         """What other parts of the package keep for this database; it lives as long as the database does."""
@@ -204,7 +209,7 @@ class SQLAlchemy:
     @property
     def initiated(self) -> bool:
         """Whether the database has a URL or an engine."""
-        return self._binding is not None or self._latest is not None
+        return self._binding is not None or self._latest is not None or bool(self._overrides)
 
     @property
     def migrations(self) -> Literal["check", "upgrade"] | None:
@@ -314,7 +319,7 @@ class SQLAlchemy:
         """
         found = unused_binding(self)
         if found is None:
-            return self._binding or self.default_binding()
+            return self.default_binding()
         return None if alone or found is IN_USE else cast(Binding, found)
 
     def __call__(
@@ -384,6 +389,7 @@ class SQLAlchemy:
         ``use_async`` runs it on the async engine in one greenlet, otherwise it runs in a worker thread; by default the
         faster of the two for the database. In an open scope it works on the session that is in use there; in a
         ``commit_on_exit`` scope or a ``db.transaction()`` it flushes, and the scope commits. An exception rolls back.
+        ``read_only`` commits nothing: in an open scope it sees what was written there, and leaves it as it is.
         ``retries`` is how often it is called again after a deadlock or a serialization failure, where nothing else was
         written in the transaction.
         """
@@ -408,6 +414,10 @@ class SQLAlchemy:
         if use_async is None:
             source = self.source if outer is None else outer.source
             use_async = source.dialect_name != "sqlite" and source.has_async_driver()
+        if outer is not None and read_only:
+            if use_async:
+                return await outer.async_session.run_sync(functools.partial(_look, outer, work))
+            return await anyio.to_thread.run_sync(outer.look, work, outer.session)
         if outer is None:
             scope = self.open_scope(
                 commit_on_exit=not read_only, writing=not read_only, read_only=read_only, awaitable=True
@@ -450,6 +460,18 @@ class SQLAlchemy:
         """For tests: everything inside ``with`` or ``async with`` is rolled back at the end, commits included."""
         return Isolation(self, self.source)
 
+    def override(
+        self, url: str | URL | None = None, **options: Unpack[DatabaseOptions]
+    ) -> Override[SQLAlchemy, Binding]:
+        """For tests: inside ``with`` or ``async with`` every door leads to the database of ``url``, in all threads.
+
+        The other options are those of ``init()``, and count in the block alone. What belongs to the former URL (an
+        ``async_url``, engines made elsewhere, replicas, a pooler; ``engine_args`` if the dialect is another) does not
+        come along. The engines are disposed at the end; blocks may be nested.
+        Raises `TransactionUsageError` where a scope of the database is open.
+        """
+        return Override(self, self._overrides, lambda: self._binding_in_place(url, options))
+
     def dispose(self) -> None:
         """Close the idle connections of the synchronous engine; the next use opens new ones."""
         self.source.dispose()
@@ -490,17 +512,42 @@ class SQLAlchemy:
         """The metadata of every database object that was given this URL; several may share one database."""
         return [one.metadata for one in list(_databases) if one._binding and one._binding.source.url == url]
 
+    def _binding_in_place(self, url: str | URL | None, options: Mapping[str, Any]) -> Binding:
+        engines = ("custom_engine", "async_custom_engine")
+        if url is None and all(options.get(name) is None for name in ("async_url", *engines)):
+            made_elsewhere = any(self._options[name] is not None for name in engines)
+            return Binding(None if made_elsewhere else self.url, {**self._options, **options})
+        fresh: dict[str, Any] = {
+            **self._options,
+            "async_url": None,
+            "custom_engine": None,
+            "async_custom_engine": None,
+            "replicas": (),
+            "pooler": None,
+        }
+        dialect = None if url is None else parse_url(url).get_backend_name()
+        if not self.initiated or dialect != self.default_binding().source.dialect_name:
+            fresh.update(engine_args=None, async_engine_args=None)
+        return Binding(url, {**fresh, **options})
+
     def _current_binding(self) -> Binding:
         scope = current_scope(self)
         if scope is not None and scope.binding is not None:
             return cast(Binding, scope.binding)
         return self.default_binding()
 
+    def binding_for(self, given: Binding | None) -> Binding:
+        """The binding of an application that has ``given``: that of the innermost ``override()`` comes first."""
+        return self.default_binding() if given is None or self._overrides else given
+
     def default_binding(self) -> Binding:
-        """What holds where no scope is open: the URL of the constructor or ``init()``, or that of the one application.
+        """What holds where no scope is open: the innermost ``override()``, else the URL of the constructor or
+        ``init()``, else that of the one application.
 
         Raises `SessionNotInitialisedError`, or `AmbiguousDatabaseError` where several applications give it one each.
         """
+        if overrides := tuple(self._overrides):  # another thread may end one meanwhile
+            return overrides[-1]
         if self._binding is not None:
             return self._binding
         if self._latest is None:
@@ -575,6 +622,8 @@ class ScopeContext:
 
 async def _run_alone(scope: Scope, work: Callable[[Session], T], use_async: bool) -> T:
     """Open, work, commit and close in one hop."""
+    if scope.read_only:
+        note_work(scope.interrupt)
 
     def in_worker() -> T:
         scope.push()
@@ -605,6 +654,10 @@ async def _run_alone(scope: Scope, work: Callable[[Session], T], use_async: bool
 
 def _perform(scope: Scope, work: Callable[[Session], T], session: sqlalchemy.orm.Session) -> T:
     return scope.perform(work, cast(Session, session))
+
+
+def _look(scope: Scope, work: Callable[[Session], T], session: sqlalchemy.orm.Session) -> T:
+    return scope.look(work, cast(Session, session))
 
 
 def _join(

@@ -1,4 +1,4 @@
-"""Finds the databases of a project: named by hand, in ``pyproject.toml``, or where projects usually have them."""
+"""Finds the databases and the application of a project: named by hand, in pyproject.toml, or where they usually are."""
 
 from __future__ import annotations
 
@@ -13,14 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from fastapi import FastAPI
+
 from .database import SQLAlchemy
 from .database import db as module_level
-from .exceptions import ConfigurationError
+from .exceptions import ConfigurationError, FastAPISQLAlchemyError
 
-__all__ = ["FoundDatabase", "find_databases", "project_root", "project_settings"]
+__all__ = ["FoundDatabase", "find_app", "find_databases", "import_object", "project_root", "project_settings"]
 
 PLACES = ("main", "app", "api", "database", "db", "models", "app.main", "app.app", "app.database", "app.db")
 """Modules that are looked through, in this order, where nothing names the database."""
+
+APP_PLACES = ("main", "app", "api", "app.main", "app.app", "app.api")
+"""The same for the application; they are those of the ``fastapi`` command."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ def project_root(folder: Path | None = None) -> Path:
     return start
 
 
-def project_settings(root: Path) -> Mapping[str, Any]:
-    """Return the table ``[tool.fastapi-sqlalchemy]`` of a project, empty where there is none.
+def project_settings(root: Path, tool: str = "fastapi-sqlalchemy") -> Mapping[str, Any]:
+    """Return the table ``[tool.fastapi-sqlalchemy]`` of a project, or that of another tool; empty where there is none.
 
     Raises `ConfigurationError` where the file is no TOML.
     """
@@ -53,7 +58,7 @@ def project_settings(root: Path) -> Mapping[str, Any]:
         read = tomllib.loads(file.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read: {error}") from None
-    found = read.get("tool", {}).get("fastapi-sqlalchemy", {})
+    found = read.get("tool", {}).get(tool, {})
     return found if _is_mapping(found) else {}
 
 
@@ -65,9 +70,7 @@ def find_databases(spec: str | Sequence[str] | None = None, *, folder: Path | No
     Raises `ConfigurationError` with what to do where nothing is found.
     """
     root = project_root(folder)
-    for path in (root / "src", root):
-        if path.is_dir() and str(path) not in sys.path:
-            sys.path.insert(0, str(path))
+    _make_importable(root)
     settings = project_settings(root)
     specs = _specs(spec if spec is not None else settings.get("db"))
     found = [item for text in specs for item in _named(text)] if specs else _looked_for(root)
@@ -78,6 +81,61 @@ def find_databases(spec: str | Sequence[str] | None = None, *, folder: Path | No
         if not item.db.initiated:
             item.db.init()
     return found
+
+
+def find_app(spec: str | None = None, *, folder: Path | None = None) -> tuple[str, FastAPI]:
+    """Return the application of the project in ``folder``, by default the current one, and how it is imported.
+
+    ``spec`` is "module:variable", of a FastAPI object or a function that makes one; without it
+    ``[tool.fastapi-sqlalchemy] app`` of pyproject.toml is asked, then ``[tool.fastapi] entrypoint``, which the
+    ``fastapi`` command reads, then the usual places. Raises `ConfigurationError` with what to do.
+    """
+    root = project_root(folder)
+    _make_importable(root)
+    named = spec or project_settings(root).get("app") or project_settings(root, "fastapi").get("entrypoint")
+    if named is None:
+        return _looked_for_app(root)
+    if not isinstance(named, str):
+        raise ConfigurationError('[tool.fastapi-sqlalchemy] app must be a text such as "app.main:app".')
+    target = import_object(named)
+    found = target() if callable(target) and not isinstance(target, FastAPI) else target
+    if not isinstance(found, FastAPI):
+        raise ConfigurationError(f"{named} is no FastAPI application, nor a function that makes one.")
+    return named, found
+
+
+def import_object(spec: str) -> Any:
+    """Return what "module:variable" names, looked for in this folder too; raises `ConfigurationError` without it."""
+    module_name, _, variable = spec.partition(":")
+    if not module_name or not variable:
+        raise ConfigurationError(
+            f'{spec!r} does not say where to look. Write "module:variable", such as "app.database:db".'
+        )
+    _make_importable(Path.cwd())
+    target: Any = _import(module_name)
+    for part in variable.split("."):
+        if not hasattr(target, part):
+            raise ConfigurationError(f"The module {module_name} has no {variable}.")
+        target = getattr(target, part)
+    return target
+
+
+def _make_importable(root: Path) -> None:
+    for path in (root / "src", root):
+        if path.is_dir() and str(path) not in sys.path:
+            sys.path.insert(0, str(path))
+
+
+def _looked_for_app(root: Path) -> tuple[str, FastAPI]:
+    for place in _places(root, APP_PLACES, ("main", "app", "api")):
+        names = {name: value for name, value in _variables(_import(place)).items() if isinstance(value, FastAPI)}
+        for name in ("app", "api", *names):
+            if name in names:
+                return f"{place}:{name}", names[name]
+    raise ConfigurationError(
+        f"No application was found in {root}. Name it, such as app.main:app, or in pyproject.toml: "
+        '[tool.fastapi-sqlalchemy] app = "app.main:app".'
+    )
 
 
 def _specs(given: Any) -> list[str]:
@@ -93,19 +151,12 @@ def _specs(given: Any) -> list[str]:
 
 
 def _named(spec: str) -> list[FoundDatabase]:
+    target = import_object(spec)
     module_name, _, variable = spec.partition(":")
-    if not module_name or not variable:
-        raise ConfigurationError(f'{spec!r} names no database. Write "module:variable", such as "app.database:db".')
-    module = _import(module_name)
-    target: Any = module
-    for part in variable.split("."):
-        if not hasattr(target, part):
-            raise ConfigurationError(f"The module {module_name} has no {variable}.")
-        target = getattr(target, part)
     if isinstance(target, SQLAlchemy):
         return [FoundDatabase(variable, spec, target)]
     if _is_list(target) and target and all(isinstance(item, SQLAlchemy) for item in target):
-        return [FoundDatabase(_variable_of(module, item), spec, item) for item in target]
+        return [FoundDatabase(_variable_of(sys.modules[module_name], item), spec, item) for item in target]
     raise ConfigurationError(f"{spec} is no SQLAlchemy object of fastapi_sqlalchemy, nor a list of them.")
 
 
@@ -118,12 +169,16 @@ def _variables(module: Any) -> dict[str, Any]:
     return found.copy()
 
 
-def _looked_for(root: Path) -> list[FoundDatabase]:
+def _places(root: Path, places: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    """Those of the places that there are, and the same names in the packages below ``src``."""
     packages = [path.parent.name for path in sorted(root.glob("src/*/__init__.py"))]
-    places = [*PLACES, *(f"{package}.{name}" for package in packages for name in ("main", "database", "db", "models"))]
-    for place in places:
-        if not _exists(place):
-            continue
+    for place in [*places, *(f"{package}.{name}" for package in packages for name in names)]:
+        if _exists(place):
+            yield place
+
+
+def _looked_for(root: Path) -> list[FoundDatabase]:
+    for place in _places(root, PLACES, ("main", "database", "db", "models")):
         module = _import(place)
         found = {
             id(value): FoundDatabase(name, f"{place}:{name}", value)
@@ -154,7 +209,12 @@ def _import(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise ConfigurationError(f"There is no module {name} in {os.getcwd()}.") from None
+        raise ConfigurationError(f"The module {name} cannot be imported: {error}.") from error
+    except FastAPISQLAlchemyError:
         raise
+    except Exception as error:
+        told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConfigurationError(f"The module {name} cannot be imported: {told}") from error
 
 
 def _import_models(module_name: str) -> None:

@@ -18,8 +18,10 @@ FastAPISQLAlchemyError
 ├── ReadOnlyError                             a write inside ``db.read_only()``
 ├── UnknownAttributeError (TypeError)         a model has no attribute of that name
 ├── BadRowError                               a row of a file does not fit its table
+├── ExplainError                              there is no plan of a statement
 ├── NotConfirmedError                         ``drop_all()`` without ``confirmed=True``
 └── DatabaseUnavailableError                  a 503: try again later
+    ├── RequestTimeoutError                   the request had no answer within ``request_timeout``
     └── PoolTimeoutError                      no connection became free in time
         └── PoolQueueFullError                too many are waiting for a connection already
 """
@@ -35,6 +37,7 @@ __all__ = [
     "ConcurrentSessionUseError",
     "ConfigurationError",
     "DatabaseUnavailableError",
+    "ExplainError",
     "FastAPISQLAlchemyError",
     "MigrationsPendingError",
     "MissingDatabaseError",
@@ -45,6 +48,7 @@ __all__ = [
     "PoolQueueFullError",
     "PoolTimeoutError",
     "ReadOnlyError",
+    "RequestTimeoutError",
     "ReservedNameError",
     "SQLAlchemyAsyncioMissing",
     "SQLAlchemyType",
@@ -58,12 +62,18 @@ __all__ = [
 
 
 class FastAPISQLAlchemyError(Exception):
-    """Root of every error of this package."""
+    """Root of every error of this package; ``page()`` names the page of the documentation that explains it."""
 
     default = "The database layer was used in a way it does not support."
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.default)
+
+    @classmethod
+    def page(cls) -> str:
+        """Return the page of the documentation that explains this error, for a subclass of yours that of its base."""
+        name = next(base.__name__ for base in cls.__mro__ if base.__module__ == __name__)
+        return f"reference/errors/{name}.md"
 
 
 class ConfigurationError(FastAPISQLAlchemyError, ValueError):
@@ -193,6 +203,10 @@ class BadRowError(FastAPISQLAlchemyError, ValueError):
         super().__init__(f"{where}: {'' if column is None else f'column {column!r}: '}{reason}")
 
 
+class ExplainError(FastAPISQLAlchemyError):
+    """There is no plan of a statement, or none that may be asked for."""
+
+
 class NotConfirmedError(FastAPISQLAlchemyError):
     """All tables would have been dropped without an explicit confirmation."""
 
@@ -205,6 +219,12 @@ class DatabaseUnavailableError(FastAPISQLAlchemyError, sa_exc.SQLAlchemyError):
     retry_after: int = 1
 
     default = "The database cannot be reached at the moment. Try again later."
+
+
+class RequestTimeoutError(DatabaseUnavailableError):
+    """The request had no answer within ``request_timeout`` seconds; what it had not committed is rolled back."""
+
+    default = "The request took longer than `request_timeout` allows. Try again later."
 
 
 class PoolTimeoutError(DatabaseUnavailableError, sa_exc.TimeoutError):

@@ -6,16 +6,18 @@ import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import ContextVar
-from typing import Any, Final, Protocol, TypeVar, cast
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 import anyio
 import anyio.to_thread
 from sqlalchemy import Engine
 
 from .engines import EngineSource
+from .engines.cancellation import cancel_statement
 from .engines.positions import Watermark
+from .engines.reads import has_begun
 from .engines.replicas import ReadRoute
 from .exceptions import AsyncScopeRequiredError, MissingSessionError
 from .sessions import (
@@ -26,15 +28,19 @@ from .sessions import (
     run_async_callbacks,
     wait_until_idle,
 )
+from .turns import Turn
 
 __all__ = [
     "IN_USE",
     "Frame",
+    "Interruption",
     "Scope",
     "current_scope",
     "current_watermark",
     "in_thread",
     "innermost",
+    "levels",
+    "note_work",
     "push",
     "restore",
     "uninterrupted",
@@ -45,6 +51,9 @@ T = TypeVar("T")
 O = TypeVar("O")  # noqa: E741  # an owner
 
 logger = logging.getLogger("fastapi_sqlalchemy")
+
+Interruption: TypeAlias = Callable[[], Awaitable[bool]]
+"""Ends the statements of some work, in the server, and tells whether there were any."""
 
 
 class Frame(Protocol):
@@ -63,6 +72,10 @@ class Frame(Protocol):
 
         Opens nothing.
         """
+        ...
+
+    def note_work(self, interruption: Interruption) -> None:
+        """Told of work that belongs to this level and uses none of its sessions."""
         ...
 
 
@@ -118,12 +131,14 @@ class Scope:
         self.binding: object = None
         self.rollback_only = False
         self.closed = False
+        self._ended = False
         self.transactions = 0
         self._session_args = session_args
         self._async_session_args = async_session_args
         self._session: Session | None = None
         self._async_session: AsyncSession | None = None
         self._early_callbacks: list[Callback] = []
+        self._turn: Turn | None = None
 
     def push(self) -> None:
         """Make this the innermost scope of the current context."""
@@ -148,6 +163,14 @@ class Scope:
         unused = not (self.sessions or self.closed or self.binding is None or self._has_options)
         return self.binding if unused else IN_USE
 
+    def note_work(self, interruption: Interruption) -> None:
+        """See `Frame`: what ends a request with its client or its deadline asks the request, not a scope."""
+
+    async def interrupt(self) -> bool:
+        """End the statements that run on its sessions now; whether there were any."""
+        running = [session for session in self.sessions if not session.idle]
+        return any([await cancel_statement(each) for session in running for each in session.connections()])
+
     @property
     def session(self) -> Session:
         """The synchronous session; made on first use, connected by its first statement."""
@@ -157,7 +180,7 @@ class Scope:
                 writing=self.writing,
                 read_only=self.read_only,
                 **self._session_args,
-                **self._isolated or self._bound_to(self.source.sync()),
+                **self._bound_to(self.source.sync()),
             )
             self._hand_callbacks_to(self._session)
         return self._session
@@ -169,34 +192,20 @@ class Scope:
             self._refuse_when_closed()
             if not self.awaitable:
                 raise AsyncScopeRequiredError
-            isolated = self._isolated
-            connection = isolated.pop("bind", None)
-            engine = None if isolated else self.source.asynchronous()
-            options = {} if engine is None else {**self._bound_to(engine.sync_engine), "bind": engine}
+            engine = self.source.asynchronous()
+            options = {**self._bound_to(engine.sync_engine), "bind": engine}
             self._async_session = AsyncSession(
-                **options,
-                writing=self.writing,
-                read_only=self.read_only,
-                **self._async_session_args,
-                **isolated,
+                **options, writing=self.writing, read_only=self.read_only, **self._async_session_args
             )
-            if connection is not None:
-                self._async_session.sync_session.bind = connection
             self._hand_callbacks_to(self._async_session.sync_session)
         return self._async_session
 
     def _bound_to(self, engine: Engine) -> dict[str, Any]:
         """How a session works on the primary, and where one that only reads may read."""
-        if self.watermark is None:
+        if self.watermark is None or self.source.isolation is not None:
             return {"bind": engine}
         route = ReadRoute(self.source.replicas, self.watermark, engine) if self.read_only else None
         return {"bind": engine, "watermark": self.watermark, "route": route}
-
-    @property
-    def _isolated(self) -> dict[str, Any]:
-        """How a session joins the connection of ``db.isolated()``; nothing outside of one."""
-        connection = self.source.isolation
-        return {} if connection is None else {"bind": connection, "join_transaction_mode": "create_savepoint"}
 
     @property
     def sessions(self) -> tuple[Session, ...]:
@@ -225,7 +234,7 @@ class Scope:
     @property
     def leaves_reads_to_replicas(self) -> bool:
         """Whether a read that is asked for here may go elsewhere: nothing is under way that it would have to see."""
-        if self.watermark is None or self._isolated:
+        if self.watermark is None or self.source.isolation is not None:
             return False
         return not any(session.in_transaction() or session.has_changes for session in self.sessions)
 
@@ -284,8 +293,24 @@ class Scope:
         if self._session is not None:
             _end_transaction(self._session, commit=commit)
 
+    async def take_turn(self, endpoint: Callable[..., Any]) -> None:
+        """Wait until this ``def`` endpoint may go to work; the end of its transaction lets the next one begin."""
+        if self._turn is None:
+            self._turn = await self.source.turns().take(endpoint)
+
     async def complete_async(self, *, clean: bool) -> None:
         """The same for both sessions; runs to its end even when the task is cancelled."""
+        try:
+            await self._complete_async(clean=clean)
+        finally:
+            self._end_turn()
+
+    def _end_turn(self) -> None:
+        if self._turn is not None:
+            self._turn.end()
+            self._turn = None
+
+    async def _complete_async(self, *, clean: bool) -> None:
         commit = self._prepare(clean=clean)
         self.rollback_only = False  # what comes after the response, a background task, is work of its own
         if any(session.in_transaction() or session.has_callbacks or not session.idle for session in self.sessions):
@@ -306,6 +331,21 @@ class Scope:
         _end_transaction(session, commit=self._commits(clean=True))
         return result
 
+    def look(self, work: Callable[[Session], T], session: Session) -> T:
+        """Do ``work`` that only reads on a session of this scope: nothing ends that was under way before."""
+        is_first = not (session.in_transaction() or session.has_callbacks or self.in_unit)
+        try:
+            return work(session)
+        finally:
+            if is_first and not session.has_changes:
+                _roll_back(session)
+
+    def end(self) -> None:
+        """Refuse further work; what runs at this moment may finish its statement, and is rolled back by the close."""
+        self._ended = True
+        for session in self.sessions:
+            session.end()
+
     def close(self) -> None:
         """Close the session; whoever still uses it gets `SessionClosedError`."""
         self.closed = True
@@ -314,6 +354,7 @@ class Scope:
 
     async def close_async(self) -> None:
         """Close both sessions; runs to its end even when the task is cancelled."""
+        self._end_turn()
         if self.closed:
             return
         self.closed = True
@@ -371,11 +412,16 @@ class Scope:
             await self._async_session.run_sync(lambda session: _close(cast(Session, session), 0))
 
     def _refuse_when_closed(self) -> None:
-        if self.closed:
+        if self.closed or self._ended:
             raise MissingSessionError(
                 "The request or `with db():` block that this work came from is over. Work that outlives it needs a "
                 "scope of its own: `with db():` or `async with db():`."
             )
+
+
+def levels() -> tuple[Frame, ...]:
+    """The levels of the current context, outermost first."""
+    return _stack.get()
 
 
 def current_scope(owner: object) -> Scope | None:
@@ -403,6 +449,12 @@ def unused_binding(owner: object) -> object:
         if found is not None:
             return found
     return None
+
+
+def note_work(interruption: Interruption) -> None:
+    """Tell the levels of the context of work that belongs to them and uses none of their sessions."""
+    for frame in _stack.get():
+        frame.note_work(interruption)
 
 
 def innermost(owners: Iterable[O]) -> O | None:
@@ -461,10 +513,16 @@ def _close(session: Session, patience: float) -> None:
 
 
 def _instant(session: Session, source: EngineSource) -> bool:
-    """Whether ending the transaction cannot wait: SQLite has only read, or the session lives on this event loop."""
+    """Whether ending the transaction cannot wait: SQLite has only read, the server of PostgreSQL knows of none, or the
+    session lives on this event loop.
+    """
     if not session.idle:
         return False
-    return bool(session.first_used_on_loop) or (source.dialect_name == "sqlite" and not session.has_changes)
+    if session.first_used_on_loop:
+        return True
+    if session.has_changes:
+        return False
+    return source.dialect_name == "sqlite" or not any(map(has_begun, session.connections()))
 
 
 async def in_thread(function: Callable[[], T]) -> T:

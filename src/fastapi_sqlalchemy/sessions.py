@@ -32,6 +32,9 @@ __all__ = ["AsyncSession", "Callback", "Session", "are_sessions_observed", "own_
 
 Callback = Callable[[], Any]
 
+READ_AGAIN = 3
+"""How often the first read of a transaction is begun again when its connection was lost, be it ended by an operator."""
+
 logger = logging.getLogger("fastapi_sqlalchemy")
 
 
@@ -172,14 +175,15 @@ class Session(sqlalchemy.orm.Session):
             self.bind = route.begin()
 
     def _begin_with_read(self, statement: Any, *args: Any, **options: Any) -> Any:
-        """Run the first statement of a transaction, once more on a fresh connection if its own one was lost."""
-        try:
-            return super()._execute_internal(statement, *args, **options)
-        except sa_exc.DBAPIError as error:
-            transaction = self.get_transaction()
-            if transaction is None or not was_lost(error) or not only_reads(statement):
-                raise
-            transaction.close(invalidate=True)
+        """Run the first statement of a transaction, again on another connection if its own one was lost."""
+        for _ in range(READ_AGAIN):
+            try:
+                return super()._execute_internal(statement, *args, **options)
+            except sa_exc.DBAPIError as error:
+                transaction = self.get_transaction()
+                if transaction is None or not was_lost(error) or not only_reads(statement):
+                    raise
+                transaction.close(invalidate=True)
         return super()._execute_internal(statement, *args, **options)
 
     def connection(self, *args: Any, **options: Any) -> Connection:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +13,19 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.admin.apps.library import CANARY, NAME, PASSWORD
 from tests.admin.hostile import HOSTILE
-from tests.support.browser import BrowserThread, chromium
-from tests.support.databases import note_part
+from tests.support.browser import DESKTOP, PHONE, BrowserThread, Window, open_browser, open_window
 from tests.support.uvicorn import Running, serve_app
 
 pytestmark = pytest.mark.xdist_group("browser")
 
-DESKTOP = {"width": 1280, "height": 800}
-PHONE = {"width": 390, "height": 844}
 SAVE = ".card-footer button:has-text('Save'):not([name])"
 expect.set_options(timeout=40_000)  # a bound for a machine that has other work
-WATCH = "window.ran = []; window.pwned = function (number) { window.ran.push(String(number)); };"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[BrowserThread]:
-    """One Chromium for all tests."""
-    path = chromium()
-    if path is None:
-        pytest.skip("NO CHROMIUM TAKES PART: apt-get install chromium, or name one with CHROMIUM")
-    thread = BrowserThread(path)
-    note_part("chromium", f"Chromium {thread.version}")
-    yield thread
-    thread.close()
+    with open_browser() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +42,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield it
 
 
-@dataclass
-class Window:
-    """A window of the browser, and what went wrong in it."""
-
-    page: Page
-    base: str
-    complaints: list[str] = field(default_factory=list[str])
-    elsewhere: list[str] = field(default_factory=list[str])
-
-    def open(self, path: str) -> Page:
-        self.page.goto(f"{self.base}{path}")
-        return self.page
+class Desk(Window):
+    """A window of somebody who works with the admin."""
 
     def log_in(self) -> Page:
         page = self.open("/admin/")
@@ -73,19 +52,6 @@ class Window:
         self.follow(lambda: page.click("button[type=submit]"))
         expect(page).to_have_url(f"{self.base}/admin/")
         return page
-
-    def follow(self, step: Callable[[], object]) -> None:
-        """Do what leads to another page, and wait until its scripts have run."""
-        with self.page.expect_navigation():
-            step()
-
-    def fits(self) -> None:
-        """Nothing of the page is past the edge of the window."""
-        assert self.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth + 1")
-
-    def ran(self) -> list[str]:
-        found: list[str] = self.page.evaluate("window.ran")
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -100,29 +66,8 @@ def login(browser: BrowserThread, site: Running) -> Any:
     return browser.call(steps)
 
 
-@contextmanager
-def window_of(browser: Browser, site: Running, size: dict[str, int], login: Any = None) -> Iterator[Window]:
-    base = str(site.client.base_url).rstrip("/")
-    small = size is PHONE
-    context = browser.new_context(viewport=size, has_touch=small, is_mobile=small, storage_state=login)  # type: ignore[arg-type]
-    context.set_default_timeout(40_000)
-    context.add_init_script(WATCH)
-    window = Window(context.new_page(), base)
-
-    def note(request: Any) -> None:
-        if not request.url.startswith((f"{base}/", "data:", "blob:")):
-            window.elsewhere.append(request.url)
-
-    window.page.on(
-        "console", lambda message: window.complaints.append(message.text) if message.type == "error" else None
-    )
-    window.page.on("pageerror", lambda error: window.complaints.append(str(error)))
-    window.page.on("dialog", lambda dialog: (window.complaints.append(dialog.message), dialog.dismiss()))
-    window.page.on("request", note)
-    yield window
-    assert window.complaints == []
-    assert window.elsewhere == []
-    context.close()
+def window_of(browser: Browser, site: Running, size: dict[str, int], login: Any = None) -> AbstractContextManager[Desk]:
+    return open_window(Desk, browser, str(site.client.base_url), size, storage=login)
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])

@@ -17,9 +17,9 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from fastapi_sqlalchemy import SQLAlchemy
+from fastapi_sqlalchemy import ConfigurationError, SQLAlchemy
 from fastapi_sqlalchemy.admin import Accounts, Admin, AdminStore
-from fastapi_sqlalchemy.admin.accounts import Login
+from fastapi_sqlalchemy.admin.accounts import ADDRESS_GUESSES, Login
 from fastapi_sqlalchemy.admin.changes import Change, Changes
 from fastapi_sqlalchemy.admin.location import default_store
 from fastapi_sqlalchemy.cli import run
@@ -108,6 +108,38 @@ def test_one_database_has_one_store_however_it_is_named(tmp_path: Path) -> None:
     assert one == default_store(sa.make_url("postgresql+asyncpg://a:other@server/shop"))
     assert one != default_store(sa.make_url("postgresql://a:secret@server/other"))
     assert "secret" not in str(one)
+
+
+def test_guesses_at_one_moment_are_limited_as_one_after_another_are(
+    database_url: str, figure: Callable[..., None]
+) -> None:
+    store = AdminStore(database_url, sa.make_url("sqlite:///app.db"))
+    store.prepare()
+    accounts = Accounts(store)
+
+    async def guess() -> list[Login]:
+        return await asyncio.gather(*(accounts.login("ada", "wrong", "192.0.2.1") for _ in range(30)))
+
+    answers = asyncio.run(guess())
+    counted = [answer for answer in answers if answer.wait == 0]
+    assert len(counted) == ADDRESS_GUESSES
+    figure(
+        "S2", variant=f"admin: guesses at once, {store.db.engine.name}", n=30, failures=len(counted) - ADDRESS_GUESSES
+    )
+    store.db.dispose()
+
+
+def test_a_name_is_the_account_whose_name_it_is_and_no_other(mariadb_url: str) -> None:
+    store = AdminStore(mariadb_url, sa.make_url("sqlite:///app.db"))
+    store.prepare()
+    accounts = Accounts(store)
+    accounts.create("ada", LONG)
+    for name in ("Ada", "\u00e0da"):  # the same by the collation of the column
+        assert asyncio.run(accounts.login(name, LONG, "192.0.2.1")) == Login(None)
+        with pytest.raises(ConfigurationError, match="no account"):
+            accounts.set_password(name, "another long password")
+    assert asyncio.run(accounts.login("ada", LONG, "192.0.2.1")) == Login("ada")
+    store.db.dispose()
 
 
 def test_the_store_can_be_any_database(postgres_url: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import threading
 from collections.abc import Callable
 from http.cookies import SimpleCookie
 from typing import Any
+from urllib.parse import parse_qs, urlparse
 
 import pytest
 import sqlalchemy as sa
@@ -167,6 +169,30 @@ def test_after_the_login_only_pages_of_this_site_follow(make_desk: Make) -> None
         ):
             answer = desk.client.get("/admin/login", params={"next": target}, follow_redirects=False)
             assert answer.headers["location"] == follows
+
+
+@pytest.mark.parametrize("is_stripped", [False, True], ids=["whole path", "stripped path"])
+def test_behind_a_prefix_every_address_has_it(make_desk: Make, is_stripped: bool) -> None:
+    with make_desk(log_in=False) as desk:
+        client = TestClient(desk.client.app, base_url="https://library.test", root_path="/api")
+        prefix = "" if is_stripped else "/api"
+        answer = client.get(f"{prefix}/admin/book/list", follow_redirects=False)
+        found = parse_qs(urlparse(answer.headers["location"]).query)
+        assert answer.headers["location"].startswith("https://library.test/api/admin/login?")
+        assert found["next"] == ["https://library.test/api/admin/book/list"]
+        assert set(re.findall(r"Path=[^;]*", answer.headers["set-cookie"])) == {"Path=/api/admin"}
+        page = client.get(f"{prefix}/admin/login")
+        assets = re.findall(r'(?:href|src)="https://library\.test(/[^"]+)"', page.text)
+        assert assets
+        for asset in assets:
+            assert asset.startswith("/api/admin/static/")
+            sent = client.get(asset.removeprefix("/api") if is_stripped else asset)
+            assert sent.status_code == 200
+            assert sent.headers["cache-control"] == "public, max-age=3600"
+            assert "set-cookie" not in sent.headers
+        for path in ("/admin/static/../book/list", "/admin/static/%2e%2e/book/list", "/admin//book/list"):
+            tried = client.get(f"{prefix}{path}", follow_redirects=False)
+            assert tried.status_code in (303, 404)
 
 
 def test_without_an_account_the_login_page_says_how_to_make_one(make_desk: Make) -> None:

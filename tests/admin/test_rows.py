@@ -190,6 +190,29 @@ def test_nothing_can_be_changed_unless_write_was_asked_for(make_desk: Make) -> N
         assert desk.get("/_changes").text.count("login") >= 1
 
 
+def test_an_action_is_told_by_its_name_alone(desk: Desk) -> None:
+    assert desk.act("/_api/book/action?name=delete&pks=60&x=name=export").status_code == 200
+    assert row_of(desk, desk.library.Book, 60) is None
+    for name in ("edit", "view", "nothing"):  # links, which nobody sends
+        answer = desk.act(f"/_api/book/row-action?name={name}&pk=3")
+        assert (answer.status_code, answer.json()) == (400, {"msg": "There is no such action."})
+
+
+def test_a_row_that_is_named_twice_is_deleted_once(desk: Desk) -> None:
+    assert desk.act("/_api/book/action?name=delete&pks=59&pks=59").status_code == 200
+    assert row_of(desk, desk.library.Book, 59) is None
+    assert "59; 59" not in desk.get("/_changes").text
+
+
+def test_a_row_that_is_deleted_meanwhile_is_a_404_and_not_made_anew(desk: Desk) -> None:
+    form = desk.form("/note/edit?pk=1")
+    with desk.library.db(commit_on_exit=True):
+        desk.library.db.session.execute(sa.delete(desk.library.Note))
+    assert desk.post("/note/edit?pk=1", {**form, "text": "late"}).status_code == 404
+    assert desk.act("/_api/note/row-action?name=delete&pk=1").status_code == 400
+    assert row_of(desk, desk.library.Note, 1) is None
+
+
 def test_a_row_that_somebody_changed_meanwhile_is_not_overwritten(desk: Desk) -> None:
     mine, theirs = desk.form("/author/edit?pk=1"), desk.form("/author/edit?pk=1")
     assert desk.post("/author/edit?pk=1", {**theirs, "name": "Theirs"}, follow_redirects=False).status_code == 303

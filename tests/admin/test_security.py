@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import logging
 import re
 import socket
 from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from fastapi_sqlalchemy import MissingExtraError
+from fastapi_sqlalchemy import MissingExtraError, SQLAlchemy
 from fastapi_sqlalchemy.admin import Admin
 from fastapi_sqlalchemy.admin.guard import CSRF_COOKIE, MAX_BODY, SESSION_COOKIE
 from fastapi_sqlalchemy.admin.store import changes
 from tests.admin.apps.library import CANARY, PASSWORD
-from tests.admin.conftest import Desk
+from tests.admin.conftest import Desk, everybody
 
 Make = Callable[..., Any]
 
@@ -149,6 +153,43 @@ def test_an_export_has_every_row_asked_for_and_no_formula(desk: Desk) -> None:
     assert [row["id"] for row in csv.DictReader(io.StringIO(page.text))] == [
         str(number) for number in range(60, 50, -1)
     ]
+
+
+def test_a_file_is_written_beside_the_event_loop(sqlite_url: str, tmp_path: Path) -> None:
+    places: list[bool] = []
+
+    class Watched(Decimal):
+        def __format__(self, form: str, /) -> str:
+            places.append(asyncio._get_running_loop() is not None)
+            return super().__format__(form)
+
+    class Price(sa.TypeDecorator[Decimal]):
+        impl = sa.Numeric(8, 2)
+        cache_ok = True
+
+        def process_result_value(self, value: Any, dialect: Any) -> Any:
+            return Watched(value)
+
+    db = SQLAlchemy(sqlite_url)
+    prices = sa.Table("price", db.metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("amount", Price()))
+    db.create_all()
+    with db.engine.begin() as connection:
+        connection.execute(sa.insert(prices), [{"amount": Decimal(number)} for number in range(1, 2101)])
+    app = FastAPI()
+    admin = Admin(app, db=db, store=str(tmp_path / "admin.db"), auth=everybody)
+    with TestClient(app, base_url="https://library.test") as client:
+        client.get("/admin/price/list")
+        places.clear()
+        token = client.cookies.get("starlette_admin_csrftoken") or ""
+        answer = client.post(
+            "/admin/_api/price/action?name=export&all=1",
+            data={"csrftoken": token, "scope": "all", "format": "csv"},
+        )
+    assert answer.text.count("\n") == 2101
+    assert len(places) >= 2100
+    assert not any(places)
+    db.dispose()
+    admin.store.db.dispose()
 
 
 def test_every_change_is_written_down_without_secrets(login_desk: Desk) -> None:

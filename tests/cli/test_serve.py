@@ -21,8 +21,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy.cli import run
-from fastapi_sqlalchemy.cli.application import ServeSettings, create_app, is_loopback
+from fastapi_sqlalchemy.cli.application import ServeSettings, create_app
 from fastapi_sqlalchemy.cli.token import GUESSES
+from fastapi_sqlalchemy.web.requests import is_loopback
 from tests.support.samples import sqlite_copy
 
 HOSTILE = "<script>alert(1)</script>\"&'"
@@ -48,7 +49,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line of a command that fails with exit code 2."""
     assert run(["serve", *arguments]) == 2
     captured = capsys.readouterr()
-    lines = [line for line in captured.err.splitlines() if not line.startswith("Reading ")]
+    lines = captured.err.splitlines()
     assert len(lines) == 1, captured.err
     assert "Traceback" not in captured.err
     assert lines[0].startswith("fastapi-sqlalchemy: ")
@@ -72,6 +73,17 @@ def test_a_sample_has_a_start_page_with_counts_a_diagram_and_documentation(file:
         assert len(boxes) == SAMPLES[file]
         assert "http" not in picture.text.replace('xmlns="http://www.w3.org/2000/svg"', "")
         assert client.get("/docs").status_code == client.get("/openapi.json").status_code == 200
+
+
+@pytest.mark.parametrize("admin", [True, False])
+def test_the_start_page_leads_to_the_admin_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, admin: bool
+) -> None:
+    monkeypatch.setenv("FASTAPI_SQLALCHEMY_ADMIN_STORE", str(tmp_path / "store.db"))
+    path = make_file(tmp_path, "CREATE TABLE admin (id INTEGER PRIMARY KEY)")  # which has the path /admin
+    with client_of(path, admin=admin) as client:
+        links = re.findall(r'<a href="\.([^"]+)">Admin</a>', client.get("/").text)
+        assert [client.get(link).url.path for link in links] == (["/-/admin/login"] if admin else [])
 
 
 def test_the_start_page_counts_exactly_what_is_cheap(tmp_path: Path) -> None:
@@ -167,6 +179,16 @@ def test_a_token_guards_every_data_route_and_guesses_are_limited(
         assert client.get("/docs").status_code == 200
 
 
+def test_without_a_project_it_asks_for_a_url_or_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = refused(capsys)
+    assert f"No database was found in {tmp_path}." in line
+    assert line.endswith("Or give the URL of a database, or the path of a SQLite file.")
+    assert "Or give" not in refused(capsys, "--db", "nothing:db")
+
+
 def test_what_cannot_be_served_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = make_file(tmp_path)
     junk = tmp_path / "junk.db"
@@ -181,7 +203,8 @@ def test_what_cannot_be_served_is_one_line_and_exit_code_2(tmp_path: Path, capsy
     assert "There is no file" in refused(capsys, str(missing), *free)
     assert "There is no file" in refused(capsys, f"sqlite:///{missing}", *free)
     assert not missing.exists()
-    assert "not a database" in refused(capsys, str(junk), *free)
+    assert f"{junk} cannot be read: " in (line := refused(capsys, str(junk), *free)) and "not a database" in line
+    assert "names no database" in refused(capsys, "mysql://root@127.0.0.1", *free)
     assert "directory" in refused(capsys, str(tmp_path), *free)
     assert "no driver for foo" in refused(capsys, "foo://host/db", *free)
     assert "cannot be read" in refused(capsys, "://", *free)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,8 +35,12 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(project: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return python(project, "-m", "fastapi_sqlalchemy", *arguments, stdin=stdin)
+
+
+def python(project: Path, *arguments: str, stdin: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "fastapi_sqlalchemy", *arguments],
+        [sys.executable, *arguments],
         cwd=project,
         input=stdin,
         capture_output=True,
@@ -60,11 +66,49 @@ def test_code_that_raises_ends_with_1_and_one_line_and_with_debug_the_traceback(
     assert "Traceback" in run(project, "--debug", "shell", "-c", "1 / 0").stderr
 
 
-def test_lines_of_the_standard_input_are_run_in_one_scope(project: Path) -> None:
-    ended = run(project, "shell", stdin="db.session.add(Note(text='a'))\nprint(Note.query.count() + 41)\n")
+WITHOUT_IPYTHON = """
+import sys
+sys.modules["IPython"] = None
+from fastapi_sqlalchemy.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-m", "fastapi_sqlalchemy"), ("-c", WITHOUT_IPYTHON)], ids=["IPython", "Python"]
+)
+def test_lines_of_the_standard_input_are_run_in_one_scope(project: Path, arguments: tuple[str, ...]) -> None:
+    lines = "db.session.add(Note(text='a'))\nprint(Note.query.count() + 41)\n"
+    ended = python(project, *arguments, "shell", stdin=lines)
     assert ended.returncode == 0
     assert "42" in ended.stdout
     assert "Models: Note" in ended.stdout + ended.stderr
+    assert ("In [1]" in ended.stdout) == (arguments[0] == "-m")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a terminal of its own is a thing of POSIX")
+def test_at_a_terminal_ipython_has_the_models_and_what_is_not_committed_is_rolled_back(project: Path) -> None:
+    pexpect: Any = importlib.import_module("pexpect")
+    terminal = pexpect.spawn(
+        sys.executable,
+        ["-m", "fastapi_sqlalchemy", "shell"],
+        cwd=project,
+        env={**os.environ, "IPYTHONDIR": str(project / ".ipython"), "IPY_TEST_SIMPLE_PROMPT": "1"},
+        encoding="utf-8",
+        timeout=60,
+    )
+    try:
+        terminal.expect(r"Models: Note\r\n")
+        terminal.expect(r"In \[1\]: ")
+        terminal.sendline("db.session.add(Note(text='dropped')); Note.query.count() + 41")
+        terminal.expect(r"Out\[1\]: 42")
+        terminal.expect(r"In \[2\]: ")
+        terminal.sendline("exit()")
+        terminal.expect(pexpect.EOF)
+    finally:
+        terminal.close()
+    assert terminal.exitstatus == 0
+    assert run(project, "shell", "-c", "print(Note.query.count())").stdout == "0\n"
 
 
 def test_a_folder_without_a_database_ends_with_2_and_one_line(tmp_path: Path) -> None:

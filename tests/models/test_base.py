@@ -126,6 +126,21 @@ def test_dataclass_models_build_and_work(sqlite_url: str) -> None:
         assert (user.id, User("b").name, dict(user)) == (1, "b", {"id": 1, "name": "a"})
 
 
+def test_a_single_model_may_be_a_dataclass(sqlite_url: str) -> None:
+    db = SQLAlchemy(sqlite_url)
+
+    class User(MappedAsDataclass, db.Base):
+        id: Mapped[int] = mapped_column(primary_key=True, init=False)
+        name: Mapped[str] = mapped_column(default="nobody")
+
+    class Plain(db.Base):
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    db.create_all()
+    with db():
+        assert (User.new(name="a").id, User("b").name, Plain.new().id) == (1, "b", 1)
+
+
 # Names.
 
 

@@ -15,7 +15,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from fastapi_sqlalchemy import Session, SQLAlchemy
-from fastapi_sqlalchemy.observe.tracing import Tracing, without_literals
+from fastapi_sqlalchemy.observe.statement import without_literals
+from fastapi_sqlalchemy.observe.tracing import Tracing
 
 SECRET = "correct horse battery staple"
 

@@ -1,10 +1,8 @@
-"""Servers and databases that the reliability tests share, and their size: ``RELIABILITY=full`` for the full counts."""
+"""Servers and databases that the reliability tests share."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import random
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,28 +14,6 @@ from .databases import KINDS, Database, new_database
 from .replication import Primary, Standby
 from .servers import AppServer, Nursery
 from .wire import fetch
-
-
-@pytest.fixture(scope="session")
-def size() -> Callable[[int, int], int]:
-    """``size(small, full)``: how often to do it in this run; ``RELIABILITY`` is small, full or a share such as 0.1.
-
-    A bound that is stricter in the full form stands in the second place too, and a share leaves it as it is.
-    """
-    wanted = os.environ.get("RELIABILITY", "small")
-    share = {"small": 0.0, "full": 1.0}.get(wanted)
-    share = float(wanted) if share is None else share
-
-    def choose(small: int, full: int) -> int:
-        return full if share == 1 else max(small, round(full * share)) if share else small
-
-    return choose
-
-
-@pytest.fixture(scope="session")
-def seed() -> int:
-    """The seed of this run's random choices; ``RELIABILITY_SEED`` repeats another run's."""
-    return int(os.environ.get("RELIABILITY_SEED") or random.SystemRandom().randrange(10**6))
 
 
 @pytest.fixture(scope="session")

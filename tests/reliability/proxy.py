@@ -26,6 +26,7 @@ class Proxy:
         self.cuts = 0
         self._target = (host, port)
         self._cut_after: bytes | None = None
+        self._cuts_left = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -42,9 +43,9 @@ class Proxy:
         self._thread.join()
         self._loop.close()
 
-    def cut_reply_to(self, request: bytes) -> None:
-        """Cut once: the next connection that sends ``request``, when its answer comes."""
-        self._cut_after = request
+    def cut_reply_to(self, request: bytes, times: int = 1) -> None:
+        """Cut the next connections that send ``request``, each when its answer comes."""
+        self._cut_after, self._cuts_left = request, times
 
     def cut_all(self) -> None:
         """Close every connection now."""
@@ -81,10 +82,10 @@ class Proxy:
                     each.transport.abort()
 
     def claims(self, data: bytes) -> bool:
-        """Whether these bytes are what it waits for; true once."""
-        if self._cut_after is None or self._cut_after not in data:
+        """Whether these bytes are what it waits for; true as often as it was told to cut."""
+        if not self._cuts_left or self._cut_after is None or self._cut_after not in data:
             return False
-        self._cut_after = None
+        self._cuts_left -= 1
         self.cuts += 1
         return True
 

@@ -102,9 +102,9 @@ class Standby(Primary):
 
 
 class PgBouncer:
-    """A pooler in transaction mode before a server."""
+    """A pooler in transaction mode before a server; ``settings`` are further lines of its file."""
 
-    def __init__(self, server: PostgresServer, *, pool_size: int) -> None:
+    def __init__(self, server: PostgresServer, *, pool_size: int, settings: str = "") -> None:
         program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
         if program is None:
             pytest.skip("NO PGBOUNCER: apt-get install pgbouncer (make servers)")
@@ -120,6 +120,7 @@ class PgBouncer:
             f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
             f"auth_type = trust\nauth_file = {self.folder / 'users.txt'}\n"
             f"pool_mode = transaction\ndefault_pool_size = {pool_size}\nmax_client_conn = 500\n"
+            f"{settings}"
         )
         if user is not None:
             entry = pwd.getpwnam(user)

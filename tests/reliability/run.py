@@ -22,6 +22,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 
 PEERS = "peers/test_peers.py"
+MALFORMED = "../rest/test_malformed.py"
 
 LINES: dict[str, tuple[str, str, str]] = {
     "R1": ("kill -9 of the server under 12 writers", "test_crashes.py", "r1_"),
@@ -41,7 +42,7 @@ LINES: dict[str, tuple[str, str, str]] = {
     "R12": ("the same, `async def` routes", "test_crowds.py", "async"),
     "R13": ("ten times the load that the pool carries", "test_overload.py", "r13_"),
     "R14": ("clients reset the connection at a random point", f"test_disconnects.py {PEERS}", "r14_ or r14-"),
-    "R15": ("reset during a slow query on a safe method", "test_departures.py", "r15_"),
+    "R15": ("reset during a slow query on a safe method", "test_departures.py test_given_up.py", "r15_"),
     "R16": ("cancelled at every await point", "test_cancellation.py", "r16_"),
     "R17": ("database restart with an idle pool", "test_outages.py", "r17_"),
     "R18": ("database restart under load", "test_outages.py", "r18_"),
@@ -51,9 +52,15 @@ LINES: dict[str, tuple[str, str, str]] = {
     "R23": ("a replica is paused or dead", "test_replicas.py test_mariadb_replicas.py", "r23_"),
     "R24": ("PgBouncer, transaction mode, pool of 2, 100 tasks", "test_pgbouncer.py", "r24_"),
     "R25": ("SQLite, 4 processes of 16 writers", "test_crashes.py", "r25_"),
+    "R26": ("malformed requests to every generated route", MALFORMED, "r26_"),
+    "R27": ("schemathesis, all checks, all generated routers", "../rest/test_openapi.py", "r27_"),
+    "R28": ("Hypothesis state machine: a dictionary against the API", "../rest/test_model_of_the_api.py", "r28_"),
+    "R29": ("a list of 10^6 rows as CSV and as NDJSON", "../rest/test_lists.py", "r29_"),
+    "R30": ("refused requests", MALFORMED, "r30_"),
     "R31": ("SIGTERM under load", "test_crashes.py", "r31_"),
     "R33": ("fork with a live pool", "test_processes.py", "r33_"),
     "R34": ("event loops in turn", "test_processes.py", "r34_"),
+    "R35": ("8 upgrades at once, and one that was killed", "../migrations/test_migrations.py", "r35_"),
     "R36": ("misuse", "test_misuse.py", ""),
     "R37": ("two databases, two applications, interleaved", "test_twins.py", ""),
 }
@@ -71,6 +78,14 @@ The size is the share of the full count that was asked for; the counts that are 
 R3, R4, R5, R11 and R14 stand there for other packages too, all behind the same small application on PostgreSQL.
 For those a failure of R4 is a 2xx that is not true, a row that is kept, or a request without an answer in 30 seconds.
 Times were taken on a machine that did other work as well, so that they are upper bounds.
+
+What a failure in the table is, where this package has one:
+- R19 with asyncpg: a request fails whose backend is terminated while its connection is being opened. Of 7,359 reads two
+  were answered with 503 and one with 500, and no write was lost. With psycopg no read of 7,669 failed.
+- R15 counts a query that ran on for more than a second; all of them ended. The machine had a load of 10 on two cores.
+
+R25 is run with `sqlite={"busy_timeout": 20}`: SQLite's waiting is not fair. With the default of 5 seconds 17 and 68 of
+10,048 writes were answered with 503 on that machine, and none was lost.
 
 """
 

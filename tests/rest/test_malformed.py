@@ -132,8 +132,12 @@ def requests() -> Iterator[tuple[str, str, str | None]]:
             yield "POST", f"/{model}/-/upsert?on_conflict={text}", "{}"
 
 
+NO_ROUTE = {"detail": "Not Found"}
+"""The answer of the application where no generated route has the path, such as one of three segments."""
+
 SEED = 20
-CORPUS = random.Random(SEED).sample([item for item in requests() if len(item[1]) < 60_000], 330)
+CORPUS = [item for item in requests() if len(item[1]) < 60_000]
+random.Random(SEED).shuffle(CORPUS)
 
 
 def send(client: Any, method: str, path: str, body: str | None) -> Any:
@@ -144,15 +148,17 @@ def send(client: Any, method: str, path: str, body: str | None) -> Any:
 _answers: dict[tuple[str, str, str | None], dict[int, str]] = {}
 
 
-def test_a_malformed_request_is_answered_alike_everywhere(shop: Any, figure: Callable[..., None]) -> None:
+def test_r26_a_malformed_request_is_answered_alike_everywhere(
+    shop: Any, size: Callable[[int, int], int], figure: Callable[..., None]
+) -> None:
     shop.insert("Author", {"id": 1, "name": "Ann"})
     shop.insert("Book", {"id": 1, "title": "t", "pages": 1})
     shop.insert("Tag", {"id": 1, "name": "t"})
-    failures = 0
-    for item in CORPUS:
+    n, failures = size(330, 3_000), 0
+    for item in CORPUS[:n]:
         response = send(shop.client, *item)
         assert response.status_code < 500, (item, response.text)
-        if response.status_code >= 400:
+        if response.status_code >= 400 and response.json() != NO_ROUTE:
             assert response.headers["content-type"] == "application/problem+json", item
             problem = response.json()
             assert problem["status"] == response.status_code
@@ -163,47 +169,48 @@ def test_a_malformed_request_is_answered_alike_everywhere(shop: Any, figure: Cal
         failures += len(statuses) > 1
         assert len(statuses) == 1, (item, statuses, response.text)
         shop.empty_if_changed(item[0], response)
-    figure("R26", variant=shop.variant, n=len(CORPUS), seed=SEED, failures=failures)
+    figure("R26", variant=shop.variant, n=n, seed=SEED, failures=failures)
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("get", "/books?nope=1", None),
-        ("get", "/books?cursor=abc", None),
-        ("get", "/books?limit=0", None),
-        ("get", "/books/abc", None),
-        ("get", "/pairs/a", None),
-        ("get", "/books/99999999999", None),
-        ("post", "/books", "{"),
-        ("post", "/books", "{}"),
-        ("patch", "/books/1", '{"nope":1}'),
-        ("delete", "/books", None),
-        ("delete", "/counters/1", None),
-        ("post", "/books/-/upsert?on_conflict=title", "{}"),
-        ("get", "/books/-/aggregate?sum=title", None),
-        ("put", "/books", "{}"),
-        ("get", "/nothing", None),
-        ("post", "/books", '{"title":"' + "x" * 1024 * 1024 + '"}'),
-        ("post", "/notes", '{"text":"x"}'),
-    ],
-    ids=lambda value: str(value)[:30],
-)
-def test_a_refused_request_takes_no_connection(shop: Any, method: str, path: str, body: str | None) -> None:
-    taken: list[Any] = []
+REFUSED: list[tuple[str, str, str | None]] = [
+    ("get", "/books?nope=1", None),
+    ("get", "/books?cursor=abc", None),
+    ("get", "/books?limit=0", None),
+    ("get", "/books/abc", None),
+    ("get", "/pairs/a", None),
+    ("get", "/books/99999999999", None),
+    ("post", "/books", "{"),
+    ("post", "/books", "{}"),
+    ("patch", "/books/1", '{"nope":1}'),
+    ("delete", "/books", None),
+    ("delete", "/counters/1", None),
+    ("post", "/books/-/upsert?on_conflict=title", "{}"),
+    ("get", "/books/-/aggregate?sum=title", None),
+    ("put", "/books", "{}"),
+    ("get", "/nothing", None),
+    ("post", "/books", '{"title":"' + "x" * 1024 * 1024 + '"}'),
+    ("post", "/notes", '{"text":"x"}'),
+]
 
-    def note(*arguments: Any) -> None:
-        taken.append(arguments)
+
+def test_r30_a_refused_request_takes_no_connection(
+    shop: Any, size: Callable[[int, int], int], figure: Callable[..., None]
+) -> None:
+    turns, taken = REFUSED * size(1, 10), list[Any]()
+
+    def note(*_: Any) -> None:
+        taken.append(item)
 
     engines = shop.engines()
     for engine in engines:
         sa.event.listen(engine.pool, "checkout", note)
     try:
-        response = send(shop.client, method, path, body)
+        for item in turns:
+            assert 400 <= send(shop.client, *item).status_code < 500, item
     finally:
         for engine in engines:
             sa.event.remove(engine.pool, "checkout", note)
-    assert 400 <= response.status_code < 500
+    figure("R30", variant=shop.variant, n=len(turns), failures=len(taken))
     assert taken == []
 
 

@@ -113,16 +113,22 @@ def machine(client: Any, empty: Callable[[], None]) -> type[RuleBasedStateMachin
     return Pairs
 
 
-@pytest.fixture(params=[None, False, True], ids=["alone", "middleware", "commit on exit"])
-def client(request: pytest.FixtureRequest, shop: Any) -> Iterator[TestClient]:
-    if request.param is not None and shop.variant not in ("sqlite sync", "postgresql async"):
+@pytest.fixture(params=["alone", "middleware", "commit on exit"])
+def door(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def client(door: str, shop: Any) -> Iterator[TestClient]:
+    if door != "alone" and shop.variant not in ("sqlite sync", "postgresql async"):
         pytest.skip("the middleware is tried once synchronously and once asynchronously")
     app = FastAPI()
     app.include_router(
         CRUDRouter(shop.models["Pair"], db=shop.db, prefix="/pairs", bulk=True, use_async=shop.use_async)
     )
-    if request.param is not None:
-        app.add_middleware(DBSessionMiddleware, db=shop.db, commit_on_exit=request.param, create_tables=False)
+    if door != "alone":
+        commit_on_exit = door == "commit on exit"
+        app.add_middleware(DBSessionMiddleware, db=shop.db, commit_on_exit=commit_on_exit, create_tables=False)
     with TestClient(app) as client:
         yield client
         if shop.use_async:
@@ -130,8 +136,10 @@ def client(request: pytest.FixtureRequest, shop: Any) -> Iterator[TestClient]:
             client.portal.call(shop.db.adispose)
 
 
-def test_the_api_holds_what_a_dictionary_holds(shop: Any, client: TestClient, figure: Callable[..., None]) -> None:
-    examples = 5
+def test_r28_the_api_holds_what_a_dictionary_holds(
+    shop: Any, client: TestClient, door: str, size: Callable[[int, int], int], figure: Callable[..., None]
+) -> None:
+    examples = size(5, 200)
     run_state_machine_as_test(
         machine(client, shop.empty),
         settings=settings(
@@ -143,4 +151,4 @@ def test_the_api_holds_what_a_dictionary_holds(shop: Any, client: TestClient, fi
             suppress_health_check=list(HealthCheck),
         ),
     )
-    figure("R28", variant=shop.variant, n=examples, failures=0)
+    figure("R28", variant=f"{shop.variant} {door}", n=examples, failures=0)

@@ -12,7 +12,6 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.exceptions import ConfigurationError
 from fastapi_sqlalchemy.rest import Reflection, reflect
 from tests.support.databases import server_url, temporary_database
+from tests.support.reflected import PAGE, pages, serving
 from tests.support.samples import load_mariadb, load_postgresql, sample, sqlite_copy
 
 SAMPLES = {
@@ -39,24 +39,6 @@ SAMPLES = {
     "pagila-postgresql": ("postgresql", "pagila/pagila.sql", 30),
     "chinook-mariadb": ("mariadb", "chinook/Chinook_MySql.sql", 11),
 }
-PAGE = 500
-
-
-@contextmanager
-def serving(url: str, **options: Any) -> Iterator[tuple[TestClient, Reflection]]:
-    """An application with the routers of a database."""
-    db = SQLAlchemy(url)
-    reflection = reflect(db, **options)
-    app = FastAPI(docs_url=None, generate_unique_id_function=lambda route: f"{min(route.methods)} {route.path}")
-    for router in reflection.routers():
-        app.include_router(router)
-    try:
-        with TestClient(app, raise_server_exceptions=False) as client:
-            yield client, reflection
-            assert client.portal is not None
-            client.portal.call(db.adispose)
-    finally:
-        db.dispose()
 
 
 @pytest.fixture(params=SAMPLES, scope="module")
@@ -121,19 +103,6 @@ def same(value: Any) -> Any:
 
 def as_set(rows: Any) -> Counter[tuple[Any, ...]]:
     return Counter(tuple(map(same, row)) for row in rows)
-
-
-def pages(client: TestClient, path: str, **first: Any) -> list[dict[str, Any]]:
-    """All rows, by following the links."""
-    found: list[dict[str, Any]] = []
-    answer = client.get(path, params={"limit": PAGE, **first})
-    while True:
-        assert answer.status_code == 200, (path, answer.text)
-        found += answer.json()
-        following = answer.links.get("next")
-        if following is None:
-            return found
-        answer = client.get(following["url"])
 
 
 def paths_of(client: TestClient) -> dict[str, Any]:

@@ -245,6 +245,10 @@ def test_aggregates_group_and_filter(shop: Any) -> None:
         },
     ]
     assert shop.client.get("/books/-/aggregate?pages__gt=0").json() == [{"count": 3}]
+    shop.insert("Book", {"title": "u", "pages": 9, "author_id": None})
+    groups = shop.client.get("/books/-/aggregate?group_by=author_id,title&limit=2").json()
+    assert [group["author_id"] for group in groups] == [1, 2], "NULL comes last on every database"
+    assert shop.client.get("/books/-/aggregate?group_by=author_id").json()[-1] == {"author_id": None, "count": 1}
     for query in ("sum=title", "sum=api_key", "group_by=api_key", "count=nope", "limit=0", "max=api_key", "api_key=1"):
         problem(shop.client.get(f"/books/-/aggregate?{query}"), 422, "validation_error")
 
@@ -303,6 +307,14 @@ def test_head_answers_like_get_without_a_body(shop: Any, author: dict[str, Any])
 def test_a_bad_body_is_refused_alike_everywhere(shop: Any, model: str, body: Any, status: int, code: str) -> None:
     problem(shop.client.post(f"/{model}", json=body), status, code)
     assert shop.client.get(f"/{model}").json() == []
+
+
+def test_a_constraint_that_is_broken_is_named_alike_everywhere(shop: Any, author: dict[str, Any]) -> None:
+    book = shop.client.post("/books", json={"title": "t", "author_id": author["id"]}).headers["location"]
+    for method, path in (("POST", "/books"), ("PATCH", book), ("PUT", book)):
+        answer = shop.client.request(method, path, json={"title": "t", "author_id": 2_000_000})
+        found = problem(answer, 409, "foreign_key_violation")
+        assert (found["constraint"], found["fields"]) == ("fk_book_author_id_author", ["author_id"]), method
 
 
 @pytest.mark.parametrize(

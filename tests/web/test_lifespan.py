@@ -257,3 +257,20 @@ def test_many_event_loops_in_turn_leave_nothing_behind(database_url: str) -> Non
     for number in range(20):
         asyncio.run(work(number))
     assert count_rows(db, Item) == 20
+
+
+def test_a_start_that_fails_is_one_line_in_the_log_of_the_server(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(
+        "from fastapi import FastAPI\n"
+        "from fastapi_sqlalchemy import SQLAlchemy\n"
+        "db = SQLAlchemy('sqlite:////nowhere/at/all/app.db')\n"
+        "app = FastAPI(lifespan=db.lifespan)\n"
+    )
+    command = [sys.executable, "-m", "uvicorn", "main:app", "--port", "0", "--app-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+    assert len(lines) == 2
+    assert "The directory of the SQLite file does not exist" in lines[0]
+    assert lines[1].endswith("Application startup failed. Exiting.")
+    assert "Traceback" not in done.stderr

@@ -102,8 +102,10 @@ class Accounts:
             return self._temporary[1]
         if not _is_name(name):
             return None
-        statement = sa.select(accounts.c.password_hash).where(accounts.c.name == name)
-        return await self.store.run(lambda session: session.execute(statement).scalar(), read_only=True)
+        statement = sa.select(accounts).where(accounts.c.name == name)
+        found = await self.store.run(lambda session: session.execute(statement).one_or_none(), read_only=True)
+        # MariaDB finds Ada, and àda, where ada is asked for
+        return None if found is None or found.name != name else str(found.password_hash)
 
     def end_sessions(self, name: str) -> None:
         """Log an account out everywhere."""
@@ -111,7 +113,8 @@ class Accounts:
 
     def _change(self, name: str, statement: sa.Update | sa.Delete) -> None:
         def work(session: Session) -> None:
-            if session.execute(sa.select(accounts.c.name).where(accounts.c.name == name)).scalar() is None:
+            found = session.execute(sa.select(accounts.c.name).where(accounts.c.name == name)).scalar()
+            if found != name:
                 raise ConfigurationError(f"There is no account named {name!r}.")
             session.execute(statement)
             session.execute(sa.delete(sessions).where(sessions.c.account == name))
@@ -146,6 +149,7 @@ def _check(stored: str | None, password: str) -> tuple[bool, str | None]:
 
 def _reserve(session: Session, account: str, address: str) -> int:
     """Count one more guess before it is made, or return the seconds until one may be made."""
+    AdminStore.take_turn(session)
     moment = now()
     start = moment - WINDOW
     wait = 0
@@ -164,6 +168,7 @@ def _reserve(session: Session, account: str, address: str) -> int:
 
 
 def _succeed(session: Session, name: str, account: str, address: str, fresh: str | None) -> None:
+    AdminStore.take_turn(session)
     session.execute(sa.delete(attempts).where(attempts.c.account == account, attempts.c.address == address))
     if fresh is not None:
         session.execute(sa.update(accounts).where(accounts.c.name == name).values(password_hash=fresh))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 from fastapi import FastAPI
 from sqlalchemy.engine import URL
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Router
@@ -117,7 +118,10 @@ class Admin:
             assert self._built is not None
         root = str(scope.get("root_path", ""))
         # addresses are made by the routes of the admin alone, wherever the application itself is mounted
-        inner = {**scope, "router": self._router, "app_root_path": root.removesuffix(self.path)}
+        outside = root.removesuffix(self.path)
+        inner = {**scope, "router": self._router, "app_root_path": outside}
+        if not f"{scope['path']}/".startswith(f"{root}/"):  # a proxy took the prefix off (ASGI: the path has it)
+            inner["path"] = outside + scope["path"]
         await self._built(inner, receive, send)
 
     def _build_once(self) -> None:
@@ -175,7 +179,7 @@ class _Scoped:
         self.write = write
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exporting = b"name=export" in scope.get("query_string", b"")
+        exporting = QueryParams(scope.get("query_string", b"")).get("name") == "export"
         changing = self.write and scope["method"] == "POST" and not exporting
         opened = self.db.open_scope(commit_on_exit=False, writing=changing, read_only=not changing, awaitable=True)
         opened.push()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+import anyio.to_thread
 from starlette.responses import Response
 from starlette_admin.export import BaseExporter, ExportContext
 
@@ -23,10 +24,14 @@ class RowExport(BaseExporter):
         """Return the file."""
         fields: list[Field] = [item for field in ctx.fields for item in field.columns]  # type: ignore[attr-defined]
         rows: Sequence[Row] = [row["_row"] for row in ctx.rows]
-        values = [[row.values.get(item.name) for item in fields] for row in rows]
+
+        def work() -> bytes:
+            return self.written(fields, [[row.values.get(item.name) for item in fields] for row in rows])
+
+        content = await anyio.to_thread.run_sync(work)  # other requests are served meanwhile
         name = quote(f"{ctx.filename[:100]}.{self.extension}", safe="")
         headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"}
-        return Response(self.written(fields, values), headers=headers, media_type=self.content_type)
+        return Response(content, headers=headers, media_type=self.content_type)
 
     def written(self, fields: Sequence[Field], rows: Sequence[Sequence[Any]]) -> bytes:
         """Return the content of the file."""

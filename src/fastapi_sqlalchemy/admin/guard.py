@@ -8,13 +8,13 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from ipaddress import ip_address
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..web.requests import is_local
 from .changes import Changes
 from .sessions import Sessions
 
@@ -103,11 +103,17 @@ class Guard:
         visit = Visit(request.client.host if request.client else "", self.changes)
         scope["fastapi_sqlalchemy.admin"] = visit
         secure = request.url.scheme == "https"
+        path, is_asset = str(scope.get("root_path", "")), _is_asset(scope)  # a mount in the admin changes the scope
         token = self._csrf_token(request)
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._head(MutableHeaders(scope=message), scope, nonce, visit, token, secure)
+                headers = MutableHeaders(scope=message)
+                _protect(headers, nonce)
+                if is_asset and message["status"] < 400:
+                    headers["Cache-Control"] = "public, max-age=3600"
+                elif not is_asset:
+                    self._set_cookies(headers, request, path, visit, token, secure)
             await send(message)
 
         try:
@@ -128,7 +134,7 @@ class Guard:
     async def _refusal(self, request: Request, visit: Visit) -> Response | None:
         """Find out who it is; an admin without a login is for this machine alone."""
         if self._open:
-            if not _is_local(request):
+            if not is_local(request):
                 return _plain("This admin has no login and answers to this machine only.", 403)
             visit.account = "local"
             return None
@@ -171,15 +177,9 @@ class Guard:
         text = f"csrf:{random}:{session}".encode("utf-8", "replace")
         return f"{random}.{hmac.new(self._secret, text, hashlib.sha256).hexdigest()}"
 
-    def _head(self, headers: MutableHeaders, scope: Scope, nonce: str, visit: Visit, token: str, secure: bool) -> None:
-        for name, value in _HEADERS.items():
-            headers.setdefault(name, value)
-        headers.setdefault("Content-Security-Policy", _POLICY.format(nonce=nonce))
-        request = Request(scope)
-        path = str(scope.get("root_path", ""))
-        if _is_asset(scope):
-            headers["Cache-Control"] = "public, max-age=3600"
-            return
+    def _set_cookies(
+        self, headers: MutableHeaders, request: Request, path: str, visit: Visit, token: str, secure: bool
+    ) -> None:
         if visit.start is not None or visit.end:
             headers.append("Set-Cookie", self._cookie(SESSION_COOKIE, visit.start or "", path, secure, hidden=True))
             token = f"{secrets.token_urlsafe(16)}.{visit.start or ''}"
@@ -193,20 +193,10 @@ class Guard:
         return f"{name}={value}; Path={path or '/'}{age}; SameSite=Lax{flags}"
 
 
-def _is_local(request: Request) -> bool:
-    """Whether a request was sent on this machine, to a name of this machine, and by no proxy."""
-    if any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip")):
-        return False
-    return _loopback(request.client.host if request.client else "") and _loopback(request.url.hostname or "")
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def _protect(headers: MutableHeaders, nonce: str) -> None:
+    for name, value in _HEADERS.items():
+        headers.setdefault(name, value)
+    headers.setdefault("Content-Security-Policy", _POLICY.format(nonce=nonce))
 
 
 def _is_asset(scope: Scope) -> bool:

@@ -117,6 +117,14 @@ class AdminStore:
         with self.db(commit_on_exit=True):
             return work(self.db.session)
 
+    @staticmethod
+    def take_turn(session: Session) -> None:
+        """Let the transaction be the only one that counts guesses, until its end and in all processes.
+
+        SQLite has one writer anyway; the others lock a row.
+        """
+        session.execute(sa.select(_settings.c.name).where(_settings.c.name == "secret").with_for_update()).all()
+
     def __repr__(self) -> str:
         return f"<AdminStore {self.url!r}>"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette_admin.exceptions import ActionFailed, FormValidationError
 from starlette_admin.filters import FilterGroup
 from starlette_admin.filters.base import FilterValidationError
@@ -48,6 +50,9 @@ T = TypeVar("T")
 Values = dict[str, Any]
 
 _MAX_SEARCH = 200
+_AT_ONCE = 1000
+"""Rows of an export after which other requests have their turn."""
+
 _STALE = "Somebody has changed this row since you opened it. Load the page again, then repeat your change."
 _SAFE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -217,7 +222,8 @@ class ResourceView(BaseModelView):
 
     async def delete(self, request: Request, pks: list[Any]) -> int | None:
         """Delete rows, all of them or none."""
-        keys = [(str(pk), key) for pk in pks if (key := self.reader.decode(str(pk))) is not None]
+        given = dict.fromkeys(map(str, pks))
+        keys = [(text, key) for text in given if (key := self.reader.decode(text)) is not None]
         if not keys:
             raise ActionFailed("There is no such row.")
 
@@ -233,20 +239,28 @@ class ResourceView(BaseModelView):
 
         return len(await self._logged(request, "delete", "; ".join(text for text, _ in keys), work))
 
+    async def handle_row_action(self, request: Request, pk: Any, name: str) -> Response | None:
+        """Do what a button beside a row asks for; looking and editing are links, which nobody sends."""
+        if name != "delete":
+            raise ActionFailed("There is no such action.")
+        return await super().handle_row_action(request, pk, name)
+
     async def serialize(
         self, obj: Any, request: Request, include_relationships: bool = True, include_select2: bool = False
     ) -> dict[str, Any]:
         """Return what the templates show of a row."""
         row: Row = obj
         action: RequestAction = request.state.action
+        if action == RequestAction.EXPORT:
+            request.state.admin_exported = done = getattr(request.state, "admin_exported", 0) + 1
+            if done % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+            return {"_row": row}
         meta: dict[str, Any] = {"repr": row.label}
         found: dict[str, Any] = {"_key": row.key, "_meta": meta}
         if action == RequestAction.RELATION_LOOKUP:
             label = str(escape(row.label))
             meta["select2"] = {"selection": f"<span>{label}</span>", "result": f"<span>{label}</span>"}
-            return found
-        if action == RequestAction.EXPORT:
-            found["_row"] = row
             return found
         if self.has_key:
             meta["detailUrl"] = detail_url(request, self.key or "", row.key)

@@ -13,6 +13,8 @@ from ..admin import Accounts, AdminStore
 from ..admin.extra import require_extra
 from ..config import DatabaseConfig, parse_url
 from ..exceptions import ConfigurationError
+from .options import Db
+from .target import url_of
 
 __all__ = ["app"]
 
@@ -22,7 +24,8 @@ Name = Annotated[str, typer.Argument(help="The name of the account.", metavar="N
 Database = Annotated[
     str | None,
     typer.Argument(
-        help="The database behind the admin, a URL or a SQLite file; else DATABASE_URL.", metavar="DATABASE"
+        help="The database behind the admin, a URL or a SQLite file; else --db, DATABASE_URL, the project's.",
+        metavar="[DATABASE]",
     ),
 ]
 Store = Annotated[
@@ -39,52 +42,60 @@ PasswordVariable = Annotated[
 
 @app.command("create-user")
 def create_user(
-    name: Name, database: Database = None, store: Store = None, password_env: PasswordVariable = None
+    name: Name,
+    database: Database = None,
+    db: Db = None,
+    store: Store = None,
+    password_env: PasswordVariable = None,
 ) -> None:
     """Make an account."""
-    accounts = _accounts(database, store)
+    accounts = _accounts(database, db, store)
     accounts.create(name, _password(password_env))
     _say(f"{name} can log in now. Accounts are kept in {_place(accounts)}")
 
 
 @app.command("set-password")
 def set_password(
-    name: Name, database: Database = None, store: Store = None, password_env: PasswordVariable = None
+    name: Name,
+    database: Database = None,
+    db: Db = None,
+    store: Store = None,
+    password_env: PasswordVariable = None,
 ) -> None:
     """Change a password, which ends the sessions of the account."""
-    accounts = _accounts(database, store)
+    accounts = _accounts(database, db, store)
     accounts.set_password(name, _password(password_env))
     _say(f"The password of {name} is changed, and its sessions are ended.")
 
 
 @app.command("delete-user")
-def delete_user(name: Name, database: Database = None, store: Store = None) -> None:
+def delete_user(name: Name, database: Database = None, db: Db = None, store: Store = None) -> None:
     """Delete an account, which ends its sessions."""
-    _accounts(database, store).delete(name)
+    _accounts(database, db, store).delete(name)
     _say(f"{name} is deleted.")
 
 
 @app.command("list-users")
-def list_users(database: Database = None, store: Store = None) -> None:
+def list_users(database: Database = None, db: Db = None, store: Store = None) -> None:
     """Print the names of the accounts."""
-    accounts = _accounts(database, store)
+    accounts = _accounts(database, db, store)
     for name in accounts.names():
         _say(name)
 
 
-def _accounts(database: str | None, store: str | None) -> Accounts:
+def _accounts(database: str | None, db: str | None, store: str | None) -> Accounts:
     require_extra()
-    found = AdminStore(store, _url(database, store))
+    found = AdminStore(store, _url(database, db, store))
     found.prepare()
     return Accounts(found)
 
 
-def _url(database: str | None, store: str | None) -> URL:
-    if database is None and store is not None:
-        return URL.create("sqlite")
-    given = DatabaseConfig.url_from_environment() if database is None else database
-    if given is None:
-        raise ConfigurationError("Name the database behind the admin, or its store with --store, or set DATABASE_URL.")
+def _url(database: str | None, db: str | None, store: str | None) -> URL:
+    if database is None and db is None:
+        if store is not None:
+            return URL.create("sqlite")
+        database = DatabaseConfig.url_from_environment()
+    given = url_of(database, db)
     return parse_url(given) if "://" in given else URL.create("sqlite", database=given)
 
 

@@ -12,7 +12,8 @@ from starlette.routing import Mount
 from ..admin import Accounts, Admin, AdminStore
 from ..admin.extra import require_extra
 from ..admin.passwords import hash_password
-from .application import TEMPORARY, ServeSettings, is_loopback
+from ..web.requests import is_loopback
+from .application import TEMPORARY, ServeSettings
 
 __all__ = ["AdminAccess", "admin_of"]
 

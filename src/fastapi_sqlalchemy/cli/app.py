@@ -13,7 +13,10 @@ from sqlalchemy import exc as sa_exc
 from ..exceptions import FastAPISQLAlchemyError
 from ..web.startup import describe_failure
 from .admin import app as admin
+from .doctor import doctor
 from .migrations import app as migrations
+from .new import new
+from .routes import routes
 from .serve import serve
 from .shell import CodeFailedError, shell
 from .transfer import dump, load, seed
@@ -28,7 +31,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.command("new")(new)
 app.command("serve")(serve)
+app.command("routes")(routes)
+app.command("doctor")(doctor)
 app.command("load")(load)
 app.command("dump")(dump)
 app.command("seed")(seed)
@@ -43,7 +49,7 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceb
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0, 1 where ``shell -c`` raised, 2 for an error, 130 interrupted.
+    """Run the command and return its exit code: 0 done, 1 what was looked at is not right, 2 an error, 130 interrupted.
 
     An error is one line on the standard error; a traceback is shown with ``--debug`` only.
     """

@@ -7,13 +7,13 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from ipaddress import ip_address
 from typing import Any
 
 import anyio.to_thread
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI, Request, params
 from fastapi.routing import APIRoute
+from sqlalchemy import exc as sa_exc
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 
@@ -27,10 +27,12 @@ from ..rest.resource import entity_of
 from ..rest.row_counts import RowCounts
 from ..rest.start_page import page_response, start_page, svg_response
 from ..web.problems import install_problem_handlers
+from ..web.requests import is_loopback
+from ..web.startup import describe_failure
 from .target import Database, database_of
 from .token import BearerToken
 
-__all__ = ["TEMPORARY", "ServeSettings", "add_admin", "create_app", "is_loopback", "read_database"]
+__all__ = ["TEMPORARY", "ServeSettings", "add_admin", "create_app", "read_database"]
 
 _MAX_DRAWN = 150
 
@@ -72,16 +74,6 @@ class ServeSettings:
         return value
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is only reached from this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def read_database(
     settings: ServeSettings, progress: Callable[[str], None] | None = None
 ) -> tuple[Database, Reflection]:
@@ -89,14 +81,17 @@ def read_database(
     found = database_of(settings.target, write=settings.write)
     # the mode of the journal is a property of the file: somebody else's choice
     db = SQLAlchemy(found.url, sqlite={"journal_mode": None})
-    reflection = reflect(
-        db,
-        schema=settings.schema,
-        tables=settings.tables,
-        exclude=settings.exclude,
-        write=settings.write,
-        progress=progress,
-    )
+    try:
+        reflection = reflect(
+            db,
+            schema=settings.schema,
+            tables=settings.tables,
+            exclude=settings.exclude,
+            write=settings.write,
+            progress=progress,
+        )
+    except sa_exc.DBAPIError as error:
+        raise ConfigurationError(f"{found.label} cannot be read: {describe_failure(error)}") from error
     return found, reflection
 
 
@@ -147,6 +142,7 @@ def create_app(settings: ServeSettings, found: tuple[Database, Reflection] | Non
             docs=docs,
             document=document,
             diagram=picture,
+            admin=None if admin is None else f"{admin.path}/",
             write=reflection.write,
         )
         return page_response(page)

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ..discovery import project_root
+from ..discovery import find_databases, project_root
 from ..migrations.layout import INI
 from ..migrations.linter import Warning_
 from ..migrations.lock import PATIENCE
 from ..migrations.runner import Migrations, Step
+from .options import Db, Json
 
 __all__ = ["app"]
 
@@ -28,7 +29,6 @@ _STEPS_BACK = {"ignore_unknown_options": True}  # -1 is a revision here
 
 Ini = Annotated[Path | None, typer.Option("--config", help=f"The {INI} of the project; else that of its root.")]
 Only = Annotated[str | None, typer.Option("--name", "-n", help=f"One history, by its section in {INI}; else all.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program.")]
 Timeout = Annotated[float, typer.Option("--lock-timeout", help="Seconds to wait for another process that migrates.")]
 Message = Annotated[str | None, typer.Option("--message", "-m", help="What the revision does.")]
 Revision = Annotated[str, typer.Argument(help="A revision, head, base, or a number of steps such as +1 or -1.")]
@@ -36,16 +36,14 @@ Revision = Annotated[str, typer.Argument(help="A revision, head, base, or a numb
 
 @app.command("init")
 def init(
-    db: Annotated[
-        str | None, typer.Option("--db", help='"module:variable"; else pyproject.toml, else by looking.')
-    ] = None,
+    db: Db = None,
     directory: Annotated[str, typer.Option("--directory", help="The folder for the revisions.")] = "migrations",
     shared: Annotated[bool, typer.Option("--shared", help="Several databases: one history for all.")] = False,
     config: Ini = None,
 ) -> None:
     """Set migrations up: alembic.ini, env.py and a folder for revisions."""
-    migrations = _migrations(config)
-    for path in migrations.init(directory, shared=shared, db=db):
+    migrations = _migrations(db, config)
+    for path in migrations.init(directory, shared=shared):
         _say(os.path.relpath(path))
     _say('Next: fastapi-sqlalchemy db revision --autogenerate -m "first"')
 
@@ -57,12 +55,13 @@ def revision(
         bool, typer.Option("--autogenerate", help="Write what differs between models and database.")
     ] = False,
     head: Annotated[str, typer.Option("--head", help="The revision to follow.")] = "head",
+    db: Db = None,
     config: Ini = None,
     name: Only = None,
     as_json: Json = False,
 ) -> None:
     """Make a revision."""
-    made = _migrations(config, name).revision(message, autogenerate=autogenerate, head=head)
+    made = _migrations(db, config, name).revision(message, autogenerate=autogenerate, head=head)
     if as_json:
         _dump([{"path": str(path), "warnings": _as_dicts(warnings)} for path, warnings in made])
         return
@@ -76,43 +75,45 @@ def revision(
 @app.command("upgrade", context_settings=_STEPS_BACK)
 def upgrade(
     revision: Revision = "head",
+    db: Db = None,
     config: Ini = None,
     name: Only = None,
     lock_timeout: Timeout = PATIENCE,
     as_json: Json = False,
 ) -> None:
     """Apply the revisions that wait."""
-    _steps(_migrations(config, name, lock_timeout).upgrade(revision), as_json=as_json)
+    _steps(_migrations(db, config, name, lock_timeout).upgrade(revision), as_json=as_json)
 
 
 @app.command("downgrade", context_settings=_STEPS_BACK)
 def downgrade(
     revision: Revision,
+    db: Db = None,
     config: Ini = None,
     name: Only = None,
     lock_timeout: Timeout = PATIENCE,
     as_json: Json = False,
 ) -> None:
     """Take revisions back."""
-    _steps(_migrations(config, name, lock_timeout).downgrade(revision), as_json=as_json)
+    _steps(_migrations(db, config, name, lock_timeout).downgrade(revision), as_json=as_json)
 
 
 @app.command("current")
-def current(config: Ini = None, name: Only = None, as_json: Json = False) -> None:
+def current(db: Db = None, config: Ini = None, name: Only = None, as_json: Json = False) -> None:
     """Show which revision each database is at."""
-    _names(_migrations(config, name).current(), "no migrations", as_json=as_json)
+    _names(_migrations(db, config, name).current(), "no migrations", as_json=as_json)
 
 
 @app.command("heads")
-def heads(config: Ini = None, name: Only = None, as_json: Json = False) -> None:
+def heads(db: Db = None, config: Ini = None, name: Only = None, as_json: Json = False) -> None:
     """Show the newest revisions."""
-    _names(_migrations(config, name).heads(), "no revisions", as_json=as_json)
+    _names(_migrations(db, config, name).heads(), "no revisions", as_json=as_json)
 
 
 @app.command("history")
-def history(config: Ini = None, name: Only = None, as_json: Json = False) -> None:
+def history(db: Db = None, config: Ini = None, name: Only = None, as_json: Json = False) -> None:
     """Show the revisions, newest first."""
-    found = _migrations(config, name).history()
+    found = _migrations(db, config, name).history()
     if as_json:
         _dump({key: [_script(item) for item in scripts] for key, scripts in found.items()})
         return
@@ -124,9 +125,9 @@ def history(config: Ini = None, name: Only = None, as_json: Json = False) -> Non
 
 
 @app.command("show")
-def show(revision: Revision, config: Ini = None, name: Only = None, as_json: Json = False) -> None:
+def show(revision: Revision, db: Db = None, config: Ini = None, name: Only = None, as_json: Json = False) -> None:
     """Show a revision."""
-    found = _migrations(config, name).show(revision)
+    found = _migrations(db, config, name).show(revision)
     if as_json:
         _dump([_script(item) for item in found])
         return
@@ -135,9 +136,9 @@ def show(revision: Revision, config: Ini = None, name: Only = None, as_json: Jso
 
 
 @app.command("merge")
-def merge(message: Message = None, config: Ini = None, name: Only = None) -> None:
+def merge(message: Message = None, db: Db = None, config: Ini = None, name: Only = None) -> None:
     """Join two heads into one."""
-    made = _migrations(config, name).merge(message)
+    made = _migrations(db, config, name).merge(message)
     for path in made:
         _say(os.path.relpath(path))
     if not made:
@@ -145,15 +146,15 @@ def merge(message: Message = None, config: Ini = None, name: Only = None) -> Non
 
 
 @app.command("stamp")
-def stamp(revision: Revision, config: Ini = None, name: Only = None) -> None:
+def stamp(revision: Revision, db: Db = None, config: Ini = None, name: Only = None) -> None:
     """Note that the databases are at a revision, without running it."""
-    _migrations(config, name).stamp(revision)
+    _migrations(db, config, name).stamp(revision)
 
 
 @app.command("check")
-def check(config: Ini = None, name: Only = None, as_json: Json = False) -> None:
+def check(db: Db = None, config: Ini = None, name: Only = None, as_json: Json = False) -> None:
     """Tell what differs between the models and the databases, and which revisions wait; exit code 1 where any."""
-    migrations = _migrations(config, name)
+    migrations = _migrations(db, config, name)
     found = migrations.check()
     warnings = migrations.lint() if any(item.pending for item in found) else []
     if as_json:
@@ -175,18 +176,22 @@ def check(config: Ini = None, name: Only = None, as_json: Json = False) -> None:
 def sql(
     revision: Revision = "head",
     down: Annotated[bool, typer.Option("--downgrade", help='The way back; REVISION is "from:to".')] = False,
+    db: Db = None,
     config: Ini = None,
     name: Only = None,
 ) -> None:
     """Print the statements of an upgrade without running them, and what is dangerous in them."""
-    migrations = _migrations(config, name)
+    migrations = _migrations(db, config, name)
     typer.echo(migrations.sql(revision, downgrade=down), nl=False)
     _warn([] if down else migrations.lint())
 
 
-def _migrations(config: Path | None, only: str | None = None, lock_timeout: float = PATIENCE) -> Migrations:
+def _migrations(
+    db: str | None, config: Path | None, only: str | None = None, lock_timeout: float = PATIENCE
+) -> Migrations:
     ini = (config or project_root() / INI).resolve()
-    return Migrations(ini, only=only, lock_timeout=lock_timeout)
+    databases = None if db is None else find_databases(db, folder=ini.parent)
+    return Migrations(ini, databases=databases, only=only, lock_timeout=lock_timeout)
 
 
 def _steps(steps: Sequence[Step], *, as_json: bool) -> None:

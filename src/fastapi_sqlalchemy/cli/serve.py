@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..exceptions import ConfigurationError, MissingExtraError
+from ..web.requests import is_loopback
 from .admin_access import admin_of
-from .application import ServeSettings, create_app, is_loopback, read_database
+from .application import ServeSettings, create_app, read_database
+from .options import Db
 from .report import progress_line, report
+from .target import database_of, url_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -23,7 +26,11 @@ _SETTINGS = "FASTAPI_SQLALCHEMY_SERVE"
 
 
 def serve(
-    url: Annotated[str, typer.Argument(help="A database URL, or the path of a SQLite file.", metavar="URL")],
+    url: Annotated[
+        str | None,
+        typer.Argument(help="A database URL, or the path of a SQLite file; else the project's.", metavar="[URL]"),
+    ] = None,
+    db: Db = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
     write: Annotated[bool, typer.Option("--write", help="Let rows be created, changed and deleted.")] = False,
@@ -42,7 +49,7 @@ def serve(
     if postgrest:
         raise ConfigurationError("--postgrest is not part of this version; leave it out.")
     settings = ServeSettings(
-        target=url,
+        target=url_of(url, db),
         host=host,
         write=write,
         tables=_names(tables),
@@ -108,8 +115,6 @@ def _run(settings: ServeSettings, port: int, workers: int) -> None:
 
 
 def _label(settings: ServeSettings) -> str:
-    from .target import database_of
-
     return database_of(settings.target, write=settings.write).label
 
 

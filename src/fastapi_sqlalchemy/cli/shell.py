@@ -14,6 +14,7 @@ import typer
 
 from ..config import masked
 from ..discovery import FoundDatabase, find_databases
+from .options import Db
 
 __all__ = ["CodeFailedError", "namespace", "shell"]
 
@@ -23,9 +24,7 @@ class CodeFailedError(Exception):
 
 
 def shell(
-    db: Annotated[
-        str | None, typer.Option("--db", help='"module:variable"; else pyproject.toml, else by looking.')
-    ] = None,
+    db: Db = None,
     command: Annotated[str | None, typer.Option("--command", "-c", help="Run this code instead, then leave.")] = None,
 ) -> None:
     """Open Python with the models loaded and a session at hand; IPython where it is installed.

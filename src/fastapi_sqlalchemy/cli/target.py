@@ -1,4 +1,4 @@
-"""The database that a command line names: a URL, or the path of a SQLite file that is there."""
+"""The database that a command line names: a URL, the path of a SQLite file that is there, or the project's own."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.engine import URL
 
 from ..config import masked, parse_url
+from ..database import SQLAlchemy
+from ..discovery import find_databases
 from ..exceptions import ConfigurationError
 
-__all__ = ["Database", "database_of"]
+__all__ = ["Database", "database_of", "one_database", "url_of"]
 
 
 class Database:
@@ -49,7 +51,35 @@ def database_of(target: str, *, write: bool) -> Database:
         raise ConfigurationError(
             f"There is no driver for {url.drivername}; use sqlite://, postgresql:// or mariadb://."
         ) from None
+    if url.get_backend_name() in ("mysql", "mariadb") and not url.database:
+        raise ConfigurationError(f"{masked(url)} names no database: {url.get_backend_name()}://user@host/database.")
     return Database(url, masked(url))
+
+
+def one_database(db: str | None) -> SQLAlchemy:
+    """Return the database of ``--db``, or the project's; raises `ConfigurationError` where there are several."""
+    found = find_databases(db)
+    if len(found) > 1:
+        names = ", ".join(item.spec for item in found)
+        raise ConfigurationError(f"The project has several databases; name one with --db: {names}.")
+    return found[0].db
+
+
+def url_of(given: str | None, db: str | None) -> str:
+    """Return the URL or path that was given, else the URL of `one_database`, its password in it.
+
+    Raises `ConfigurationError` where both are given, or neither and the project has no one database.
+    """
+    if given is not None and db is not None:
+        raise ConfigurationError("Name the database by its URL or with --db, not both.")
+    if given is not None:
+        return given
+    try:
+        return one_database(db).url.render_as_string(hide_password=False)
+    except ConfigurationError as error:
+        if db is not None:
+            raise
+        raise ConfigurationError(f"{error} Or give the URL of a database, or the path of a SQLite file.") from error
 
 
 def _file(path: str, *, write: bool, label: str | None = None) -> Database:

@@ -14,24 +14,24 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from ..discovery import import_object
 from ..exceptions import BadRowError, ConfigurationError
 from ..transfer import Options, seed_function, seed_path
 from ..transfer import dump as dump_table
 from ..transfer import load as load_table
+from .options import Db, Json
 from .transfer_progress import moving
-from .transfer_source import import_object, opened
+from .transfer_source import opened
 
 __all__ = ["dump", "load", "seed"]
 
 _Url = Annotated[str | None, typer.Option(help="A database URL, or the path of a SQLite file.")]
-_Db = Annotated[str | None, typer.Option("--db", help="Where the application's db is, such as app.database:db.")]
 _Table = Annotated[str | None, typer.Option(help="The table, with its schema where it is not the default one.")]
 _Model = Annotated[str | None, typer.Option(help="The model, by the name of its class.")]
 _Format = Annotated[str | None, typer.Option("--format", help="csv, ndjson or json; else the suffix tells.")]
 _Batch = Annotated[int, typer.Option(min=1, max=1_000_000, help="Rows of a transaction or page.")]
 _Delimiter = Annotated[str, typer.Option(help="What separates the cells of a CSV.")]
 _Raw = Annotated[bool, typer.Option("--raw", help="Leave apostrophes before formulas alone.")]
-_Json = Annotated[bool, typer.Option("--json", help="Tell the result as one JSON object.")]
 
 
 def load(
@@ -39,7 +39,7 @@ def load(
     table: _Table = None,
     model: _Model = None,
     url: _Url = None,
-    db: _Db = None,
+    db: Db = None,
     file_format: _Format = None,
     batch: _Batch = 10_000,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a load was interrupted.")] = False,
@@ -47,7 +47,7 @@ def load(
     delimiter: _Delimiter = ",",
     null: Annotated[str | None, typer.Option(help="A text that stands for NULL, beside the empty cell.")] = None,
     raw: _Raw = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Load a CSV, NDJSON or JSON file into a table, a batch at a time."""
     started = time.monotonic()
@@ -78,14 +78,14 @@ def dump(
     table: _Table = None,
     model: _Model = None,
     url: _Url = None,
-    db: _Db = None,
+    db: Db = None,
     file_format: _Format = None,
     columns: Annotated[str | None, typer.Option(help="The only columns to write, comma separated.")] = None,
     batch: _Batch = 10_000,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a dump was interrupted.")] = False,
     delimiter: _Delimiter = ",",
     raw: _Raw = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Write the rows of a table to a CSV, NDJSON or JSON file, secret columns included."""
     started = time.monotonic()
@@ -118,8 +118,8 @@ def seed(
     ],
     table: Annotated[str | None, typer.Option(help="The table of a single fixture that has another name.")] = None,
     url: _Url = None,
-    db: _Db = None,
-    as_json: _Json = False,
+    db: Db = None,
+    as_json: Json = False,
 ) -> None:
     """Put the rows in place that a database starts with, as often as you like; all in one transaction."""
     started = time.monotonic()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -13,12 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
 
 from ..database import SQLAlchemy
-from ..discovery import find_databases
+from ..discovery import import_object
 from ..exceptions import ConfigurationError
 from ..rest.narrowing import is_table
-from .target import database_of
+from .target import database_of, one_database
 
-__all__ = ["Source", "import_object", "opened"]
+__all__ = ["Source", "opened"]
 
 
 class Source:
@@ -73,31 +70,8 @@ def opened(url: str | None, db: str | None, *, write: bool) -> Generator[Source,
     if url is not None:
         found = SQLAlchemy(database_of(url, write=write).url, sqlite={"journal_mode": None})
     else:
-        databases = find_databases(db)
-        if len(databases) > 1:
-            names = ", ".join(item.spec for item in databases)
-            raise ConfigurationError(f"The project has several databases; name one with --db: {names}.")
-        found = databases[0].db
+        found = one_database(db)
     try:
         yield Source(found)
     finally:
         found.dispose()
-
-
-def import_object(name: str) -> Any:
-    """What ``module:attribute`` names, looked for in this folder too; raises `ConfigurationError`."""
-    module, _, attributes = name.partition(":")
-    if not module or not attributes:
-        raise ConfigurationError(f"{name!r} does not say where to look: write module:name, such as app.database:db.")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found: Any = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{name}: there is no module {error.name}.") from None
-    for attribute in attributes.split("."):
-        try:
-            found = getattr(found, attribute)
-        except AttributeError:
-            raise ConfigurationError(f"The module {module} has no {attributes}.") from None
-    return found

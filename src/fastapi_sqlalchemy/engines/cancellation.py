@@ -11,10 +11,10 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, event
 from sqlalchemy.util import greenlet_spawn
 
-__all__ = ["cancel_statement", "drop_after_cancel", "forget_cancelled_resets"]
+__all__ = ["cancel_pooled", "cancel_statement", "drop_after_cancel", "forget_cancelled_resets", "is_cancelled"]
 
 PATIENCE = 2.0
 """Seconds that the server has to take a request to cancel."""
@@ -50,12 +50,18 @@ def _is_worth_telling(record: logging.LogRecord) -> bool:
 
 
 async def cancel_statement(connection: Connection) -> bool:
-    """Cancel what runs on a connection that somebody else uses; whether a request to do so was sent.
+    """Cancel what runs on a connection that somebody else uses; see `cancel_pooled`."""
+    pooled = connection._dbapi_connection  # pyright: ignore[reportPrivateUsage]  # connection may reconnect
+    return pooled is not None and await cancel_pooled(connection.engine, pooled)
+
+
+async def cancel_pooled(engine: Engine, pooled: PoolProxiedConnection) -> bool:
+    """Cancel what runs on a connection of the pool that somebody else uses; whether a request to do so was sent.
 
     PostgreSQL: a CancelRequest (manual, "Canceling Requests in Progress"). MySQL and MariaDB: KILL QUERY on a
     connection of its own. SQLite: ``sqlite3_interrupt()``. Other drivers are left to their statement timeout.
     """
-    cancel = _claim(connection)
+    cancel = _claim(engine, pooled)
     if cancel is None:
         return False
     try:
@@ -66,17 +72,21 @@ async def cancel_statement(connection: Connection) -> bool:
     return True
 
 
-def _claim(connection: Connection) -> Callable[[], Awaitable[Any]] | None:
+def is_cancelled(pooled: PoolProxiedConnection) -> bool:
+    """Whether the connection is closed once it is returned, for which the pool of an async engine has to await."""
+    return _CANCELLED in pooled.info
+
+
+def _claim(engine: Engine, fairy: Any) -> Callable[[], Awaitable[Any]] | None:
     """How to cancel, if the connection is still out; it is closed when it comes back."""
     with _handing_over:
-        fairy: Any = connection._dbapi_connection  # pyright: ignore[reportPrivateUsage]  # connection may reconnect
-        record = None if fairy is None else fairy._connection_record
-        if fairy is None or record is None or record.fairy_ref is None or record.fairy_ref() is not fairy:
+        record = fairy._connection_record
+        if record is None or record.fairy_ref is None or record.fairy_ref() is not fairy:
             return None
         driver = fairy.driver_connection
         if _interrupt_sqlite(driver):
             return _done
-        cancel = _way_to_cancel(connection.engine, driver)
+        cancel = _way_to_cancel(engine, driver)
         if cancel is not None:
             record.info[_CANCELLED] = True
         return cancel

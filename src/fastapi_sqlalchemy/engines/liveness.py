@@ -22,8 +22,9 @@ PING_AFTER = 60.0
 _RETURNED = "fastapi_sqlalchemy.returned"
 
 
-# PostgreSQL manual, appendix A "PostgreSQL Error Codes", class 57: the server ends the session.
-_SESSION_ENDED = frozenset({"57P01", "57P02", "57P05"})
+# PostgreSQL manual, appendix A "PostgreSQL Error Codes", class 57: the server ends the session; class 08:
+# asyncpg says 08003 of a stream that ends while the connection is being opened, where there is none to invalidate.
+_SESSION_ENDED = frozenset({"08003", "08006", "57P01", "57P02", "57P05"})
 
 
 def was_lost(error: BaseException) -> bool:

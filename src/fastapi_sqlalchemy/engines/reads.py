@@ -17,7 +17,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import ColumnClause, TextClause
 from sqlalchemy.sql.functions import FunctionElement
 
-__all__ = ["begin_late", "end_transaction_mode", "only_reads"]
+__all__ = ["begin_late", "end_transaction_mode", "has_begun", "only_reads"]
 
 _KEY = "fastapi_sqlalchemy.begin_late"
 _PURE = frozenset({"avg", "coalesce", "count", "length", "lower", "max", "min", "nullif", "sum", "upper"})
@@ -87,6 +87,14 @@ def begin_late(engine: Engine) -> None:
             known = plain[compiled] = _is_plain(context, compiled)
         if not known:
             _begin_now(connection)
+
+
+def has_begun(connection: Connection) -> bool:
+    """Whether the server may know of a transaction on this connection, so that its end takes a round trip."""
+    if connection.closed or connection.invalidated:
+        return True
+    state: _State | None = connection.info.get(_KEY)
+    return state is None or state.begun
 
 
 def end_transaction_mode(info: Mapping[str, Any], dbapi_connection: Any) -> bool:

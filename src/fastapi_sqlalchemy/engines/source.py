@@ -21,6 +21,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, QueuePool
 from ..admission import AsyncGatedQueuePool, GatedQueuePool, gated_pool_class
 from ..config import DatabaseConfig, async_url_for, masked, missing_driver, sync_url_for
 from ..exceptions import ConfigurationError, MissingDriverError
+from ..turns import Turns
 from . import mysql, pgbouncer, postgresql
 from .cancellation import drop_after_cancel, forget_cancelled_resets
 from .listeners import note_own_listeners
@@ -29,6 +30,7 @@ from .primary import Primary, has_several_hosts
 from .reads import begin_late
 from .registry import register, register_source
 from .replicas import Replicas
+from .shared_engine import SharedConnection
 from .sqlite import MemoryFile, configure_sqlite, is_memory_url
 
 __all__ = ["EngineSource"]
@@ -59,8 +61,9 @@ class EngineSource:
         self._sync: Engine | None = None
         self._async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = weakref.WeakKeyDictionary()
         self._loopless: AsyncEngine | None = None
+        self._turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = weakref.WeakKeyDictionary()
         self._memory: MemoryFile | None = None
-        self.isolation: Connection | None = None
+        self.isolation: SharedConnection | None = None
         self.replicas = Replicas(config, EngineSource)
         self.primary = Primary(config)
         register_source(self)
@@ -82,6 +85,8 @@ class EngineSource:
 
     def sync(self) -> Engine:
         """The engine for synchronous sessions; built on first use."""
+        if self.isolation is not None:
+            return self.isolation.engine
         engine = self._sync
         if engine is None:
             with self._lock:
@@ -92,6 +97,8 @@ class EngineSource:
 
     def asynchronous(self) -> AsyncEngine:
         """The engine for async sessions of the running event loop; outside of a loop, one without a pool."""
+        if self.isolation is not None:
+            return self.isolation.async_engine
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -109,6 +116,14 @@ class EngineSource:
                         _dispose_with_loop(weakref.ref(self), loop)
         return engine
 
+    def turns(self) -> Turns:
+        """The turns of ``def`` endpoints that use this database from the running event loop."""
+        loop = asyncio.get_running_loop()
+        found = self._turns.get(loop)
+        if found is None:
+            found = self._turns[loop] = Turns(SQLITE_HOLDERS if self.dialect_name == "sqlite" else THREADED_HOLDERS)
+        return found
+
     def has_sync_driver(self) -> bool:
         """Whether a synchronous engine can be built here."""
         if self.config.custom_engine is not None or self._sync is not None:
@@ -121,13 +136,9 @@ class EngineSource:
 
     @contextmanager
     def begin(self) -> Generator[Connection, None, None]:
-        """A connection in a transaction, for work without a session; inside of an isolation, in a savepoint of it."""
-        if self.isolation is None:
-            with self.sync().begin() as connection:
-                yield connection
-        else:
-            with self.isolation.begin_nested():
-                yield self.isolation
+        """A connection in a transaction, for work without a session."""
+        with self.sync().begin() as connection:
+            yield connection
 
     def has_async_driver(self) -> bool:
         """Whether an async engine can be built here."""
@@ -188,6 +199,13 @@ class EngineSource:
         """At the end of an application: dispose the engines that were built here, not those made by the user."""
         if self.config.custom_engine is None and self.config.async_custom_engine is None:
             await self.adispose()
+
+    def retire(self) -> None:
+        """Close for good what was built here; an async engine ends with its event loop, which keeps this object."""
+        for loop in [one for one in self._async if not one.is_closed()]:
+            _kept.setdefault(loop, []).append(self)
+        if self.config.custom_engine is None:
+            self.dispose()
 
     def forget(self) -> object:
         """Drop every engine without closing anything (a forked child must not touch the parent's connections)."""
@@ -374,6 +392,8 @@ def _dispose_with_loop(reference: weakref.ref[EngineSource], loop: asyncio.Abstr
             engine = None if source is None else source._async.pop(ending, None)  # pyright: ignore[reportPrivateUsage]
             if engine is not None:
                 await engine.dispose()
+            if source is not None and source in _kept.get(ending, ()):
+                _kept[ending].remove(source)
 
     generator = hold()
     with contextlib.suppress(StopIteration):
@@ -382,3 +402,6 @@ def _dispose_with_loop(reference: weakref.ref[EngineSource], loop: asyncio.Abstr
 
 
 _held: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[Any]] = weakref.WeakKeyDictionary()
+
+_kept: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[EngineSource]] = weakref.WeakKeyDictionary()
+"""Retired sources whose async engine lives as long as the loop does."""

@@ -24,6 +24,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.util import await_only
 
 from ..exceptions import ConfigurationError
+from .errands import ErrandCursor, run_in_errands
 
 __all__ = [
     "MemoryFile",
@@ -32,8 +33,10 @@ __all__ = [
     "end_brief_read",
     "has_written",
     "is_memory_url",
+    "share_transaction",
     "start_brief_read",
     "start_statement",
+    "writes",
 ]
 
 _STATE = "fastapi_sqlalchemy.sqlite"
@@ -81,10 +84,11 @@ def has_written(connection: Connection) -> bool:
 class _State:
     """What one SQLite connection is doing: the BEGIN still to be sent, and when its statement has to stop."""
 
-    __slots__ = ("deadline", "patience", "pending", "turns", "writer_begin", "wrote")
+    __slots__ = ("deadline", "is_shared", "patience", "pending", "turns", "writer_begin", "wrote")
 
     def __init__(self, writer_begin: str) -> None:
         self.writer_begin = writer_begin
+        self.is_shared = False
         self.pending: str | None = None
         self.wrote = False
         self.deadline = float("inf")
@@ -97,6 +101,18 @@ class _State:
             self.turns -= 1
             return self.turns < 0
         return time.monotonic() > self.deadline
+
+
+def share_transaction(info: Mapping[str, Any], other: dict[str, Any] | None) -> None:
+    """Let the connection of ``other`` work in the open transaction of that of ``info``; None ends all sharing.
+
+    Both are of pooled connections to SQLite; for other databases there is nothing to do.
+    """
+    state: _State | None = info.get(_STATE)
+    if state is not None:
+        state.is_shared = other is not None
+        if other is not None:
+            other[_STATE] = state
 
 
 def start_statement(info: Mapping[str, Any], seconds: float | None) -> bool:
@@ -142,6 +158,7 @@ def configure_sqlite(
     if engine.dialect.is_async:
         dialect: Any = engine.dialect
         dialect.do_terminate = _terminate
+        run_in_errands(dialect)
 
     @event.listens_for(engine, "do_connect")
     def _open(_dialect: Any, _record: Any, cargs: list[Any], _cparams: dict[str, Any]) -> None:
@@ -174,6 +191,8 @@ def configure_sqlite(
         @event.listens_for(engine, "begin")
         def _begin(connection: Connection) -> None:
             state: _State = connection.info[_STATE]
+            if state.is_shared:
+                return
             autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
             state.pending = None if autocommit else "BEGIN"
             state.wrote = False
@@ -185,13 +204,16 @@ def configure_sqlite(
         state: _State = connection.info[_STATE]
         if statement_timeout is not None:
             state.deadline = time.monotonic() + statement_timeout
-        if not state.wrote and _writes(statement, context):
+        if not state.wrote and writes(statement, context):
             state.wrote = True
             if state.pending is not None:
                 state.pending = state.writer_begin
         if state.pending is not None:
             begin, state.pending = state.pending, None
-            cursor.execute(begin)
+            if isinstance(cursor, ErrandCursor):
+                cursor.begin = begin
+            else:
+                cursor.execute(begin)
 
 
 def _terminate(dbapi_connection: Any) -> None:
@@ -209,7 +231,8 @@ def _terminate(dbapi_connection: Any) -> None:
     stop.join()
 
 
-def _writes(statement: str, context: Any) -> bool:
+def writes(statement: str, context: Any) -> bool:
+    """Whether a statement may change or lock something, as far as its first words and its construct tell."""
     compiled = getattr(context, "compiled", None)
     if compiled is not None:
         if context.isinsert or context.isupdate or context.isdelete:

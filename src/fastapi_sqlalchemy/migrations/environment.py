@@ -20,10 +20,12 @@ from ..discovery import FoundDatabase, find_databases
 from ..engines import EngineSource
 from ..engines.sqlite import begin_writing, is_memory_url
 from ..exceptions import ConfigurationError
+from ..models import types
+from ..models.types import utc_timestamp
 from .enums import enum_changes
 from .lock import PATIENCE, migration_lock
 
-__all__ = ["databases_of", "on_connection", "options_for", "run_env"]
+__all__ = ["connected", "databases_of", "on_connection", "options_for", "run_env"]
 
 T = TypeVar("T")
 
@@ -61,18 +63,24 @@ def on_connection(item: FoundDatabase, work: Callable[[sa.Connection], T]) -> T:
     """
     source = item.db.source
     if source.isolation is not None:
-        return work(source.isolation)
+        with source.sync().connect() as connection:
+            return work(connection)
     config = source.config
     plain = config.custom_engine is None and config.async_custom_engine is None and not is_memory_url(source.url)
     own = EngineSource(replace(config, statement_timeout=None, replicas=())) if plain else source
     try:
-        if own.has_sync_driver():
-            with own.sync().connect() as connection:
-                return work(connection)
-        return asyncio.run(_on_async_connection(own, work))
+        return connected(own, work)
     finally:
         if own is not source:
             own.dispose()
+
+
+def connected(source: EngineSource, work: Callable[[sa.Connection], T]) -> T:
+    """Return ``work(connection)``, on a connection of the async driver where there is no other."""
+    if source.has_sync_driver():
+        with source.sync().connect() as connection:
+            return work(connection)
+    return asyncio.run(_on_async_connection(source, work))
 
 
 async def _on_async_connection(source: EngineSource, work: Callable[[sa.Connection], T]) -> T:
@@ -98,7 +106,7 @@ def _run_online(item: FoundDatabase, connection: sa.Connection, *, shared: bool)
         context.configure(connection=connection, **options)
         with context.begin_transaction():
             _run(item, shared=shared)
-    if connection.in_transaction() and item.db.source.isolation is None:
+    if connection.in_transaction():
         connection.commit()
 
 
@@ -181,7 +189,7 @@ def options_for(item: FoundDatabase, dialect: str, *, shared: bool = False) -> d
     options: dict[str, Any] = {
         "target_metadata": item.db.metadata,
         "compare_type": True,
-        "render_as_batch": dialect == "sqlite",
+        "render_as_batch": True,  # a revision made on PostgreSQL runs on SQLite too; elsewhere it is a plain ALTER
         "transaction_per_migration": True,
         "include_name": _is_ours,
         "render_item": _render_item,
@@ -205,11 +213,18 @@ def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
 
 
 def _render_item(kind: str, item: Any, autogen_context: Any) -> Any:
-    """Import the modules of types that are neither SQLAlchemy's nor Alembic's; Alembic writes their full names."""
+    """Import the modules of types that are neither SQLAlchemy's nor Alembic's; Alembic writes their full names.
+
+    What each database spells in a way of its own is written as the function that knows.
+    """
     if kind == "type":
         module = type(item).__module__
         if module.partition(".")[0] not in ("sqlalchemy", "alembic"):
             autogen_context.imports.add(f"import {module}")
+    if kind == "server_default" and isinstance(getattr(item, "arg", None), utc_timestamp):
+        # as SQL it would be that of one database
+        autogen_context.imports.add(f"import {types.__name__}")
+        return f"{types.__name__}.utc_timestamp()"
     return False
 
 

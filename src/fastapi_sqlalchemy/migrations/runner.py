@@ -82,10 +82,10 @@ class Migrations:
     only: str | None = None
     lock_timeout: float = PATIENCE
 
-    def init(self, folder: str = "migrations", *, shared: bool = False, db: str | None = None) -> list[Path]:
+    def init(self, folder: str = "migrations", *, shared: bool = False) -> list[Path]:
         """Write the files of migrations and return their paths."""
         root = self.ini.parent
-        found = list(self.databases) if self.databases is not None else find_databases(db, folder=root)
+        found = list(self.databases) if self.databases is not None else find_databases(folder=root)
         return write_layout(root, found, folder, shared=shared)
 
     def revision(
@@ -190,12 +190,21 @@ class Migrations:
             if self.only not in sections:
                 raise ConfigurationError(f"{self.ini.name} has no section {self.only}; it has: {', '.join(names)}.")
             names = [self.only]
+        if self.databases is not None and len(names) > 1:
+            specs = {part.strip() for name in names for part in sections[name].specs.split(",")}
+            if not any(item.spec in specs for item in self.databases):
+                given = ", ".join(item.spec for item in self.databases)
+                raise ConfigurationError(
+                    f"{self.ini.name} has no history of {given}; it has: {', '.join(sorted(specs))}."
+                )
         for name in names:
             config = Config(str(self.ini), ini_section=name, stdout=io.StringIO(), cmd_opts=Namespace(quiet=True))
             if self.databases is not None:
                 wanted = {part.strip() for part in sections[name].specs.split(",")}
-                chosen = [item for item in self.databases if item.spec in wanted] or list(self.databases)
-                config.attributes["databases"] = chosen
+                chosen = [item for item in self.databases if item.spec in wanted]
+                if not chosen and len(names) > 1:
+                    continue  # another database's history
+                config.attributes["databases"] = chosen or list(self.databases)
             found = databases_of(config)
             config.attributes["databases"] = found
             config.attributes["lock_timeout"] = self.lock_timeout

@@ -15,7 +15,7 @@ from ..exceptions import MissingSessionError, UnknownAttributeError
 from ..scope import Scope, innermost
 from ..sessions import AsyncSession, Session, run_async_callbacks
 
-__all__ = ["DATABASE_KEY", "HELPERS", "ActiveRecord", "adopt", "database_of"]
+__all__ = ["DATABASE_KEY", "HELPERS", "ActiveRecord", "adopt", "database_of", "store"]
 
 M = TypeVar("M", bound="ActiveRecord")
 R = TypeVar("R")
@@ -242,7 +242,7 @@ def _assign(row: ActiveRecord, values: dict[str, Any]) -> None:
 
 def _save(row: ActiveRecord, session: Session, scope: Scope) -> None:
     session.add(row)
-    _store(session, scope)
+    store(session, scope)
     expired = inspect(row).expired_attributes
     if expired:
         session.refresh(row, attribute_names=expired)
@@ -250,10 +250,10 @@ def _save(row: ActiveRecord, session: Session, scope: Scope) -> None:
 
 def _delete(row: ActiveRecord, session: Session, scope: Scope) -> None:
     session.delete(row)
-    _store(session, scope)
+    store(session, scope)
 
 
-def _store(session: Session, scope: Scope) -> None:
+def store(session: Session, scope: Scope) -> None:
     """Commit at once, unless somebody further out does."""
     current = session.get_transaction()
     explicit = session.in_nested_transaction() or (

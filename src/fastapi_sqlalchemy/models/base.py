@@ -9,7 +9,7 @@ from typing import Any, cast
 from pydantic_core import SchemaSerializer, core_schema
 from sqlalchemy import Column, MetaData, Table, inspect
 from sqlalchemy.orm import DeclarativeBase, Mapped, MapperProperty, declared_attr
-from sqlalchemy.orm.decl_api import DeclarativeAttributeIntercept
+from sqlalchemy.orm.decl_api import DCTransformDeclarative
 
 from ..exceptions import ConfigurationError, ReservedNameError
 from .active import HELPERS, ActiveRecord
@@ -57,7 +57,7 @@ class ModelBase(ActiveRecord):
         return f"<{type(self).__name__} {shown}>"
 
 
-class _BaseMeta(DeclarativeAttributeIntercept):
+class _BaseMeta(DCTransformDeclarative):
     """Lets a model name a base class that another of its bases has already: ``class User(ModelBase, db.Base)``."""
 
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
@@ -79,7 +79,8 @@ def declarative_base_for(model_class: type[Any], metadata: MetaData | None) -> A
         return model_class
     if metadata is None:
         metadata = MetaData(naming_convention=NAMING_CONVENTION)
-    return _BaseMeta("Base", (model_class, DeclarativeBase), {"metadata": metadata, "__module__": __name__})
+    make_class: Any = _BaseMeta  # for pyright a class made by it is a dataclass, which needs no arguments
+    return make_class("Base", (model_class, DeclarativeBase), {"metadata": metadata, "__module__": __name__})
 
 
 def _refuse_reserved_names(cls: type) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import site
+import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,9 +33,12 @@ class CodeLine:
 
     @property
     def shown_path(self) -> str:
-        """The path from the working directory where the file is below it."""
-        inside = os.path.join(os.getcwd(), "")
-        return self.path.removeprefix(inside)
+        """The path from the working directory where the file is below it, else from a folder of ``sys.path``."""
+        for folder in (os.getcwd(), *sys.path):
+            inside = os.path.join(os.path.abspath(folder), "")
+            if self.path.startswith(inside):
+                return self.path.removeprefix(inside)
+        return self.path
 
 
 def caller() -> CodeLine | None:

@@ -6,21 +6,21 @@ or of its file; ``mode`` is sync or async.
 
 from __future__ import annotations
 
-import os
 import time
-import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastapi import APIRouter, Response
-from sqlalchemy import Connection, Engine, ExceptionContext, event
+from sqlalchemy import Connection, Engine, ExceptionContext
 
 from ..database import SQLAlchemy
-from ..engines.registry import live_engines, unwatch_engines, watch_engines
+from ..engines.registry import live_engines
 from ..exceptions import MissingExtraError
 from ..transactions import unwatch_retries, watch_retries
 from ..web.sqlstate import cause_of
+from .engine_events import EngineEvents, Listener
+from .statement import database_name
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
@@ -91,34 +91,30 @@ class Metrics:
         )
         self._gauges = _Gauges(databases)
         self.registry.register(self._gauges)
-        self._listeners: list[tuple[weakref.ref[Engine], str, Callable[..., Any]]] = []
-        watch_engines(self._measure)
+        self._events = EngineEvents(self._measure)
         watch_retries(self.retries.inc)
 
     def close(self) -> None:
         """Stop measuring, and leave the registry."""
-        unwatch_engines(self._measure)
+        self._events.close()
         unwatch_retries(self.retries.inc)
-        for reference, name, function in self._listeners:
-            engine = reference()
-            if engine is not None:
-                event.remove(engine, name, function)
-        self._listeners.clear()
+        timers = {self.checkout.labels(*_labels(engine)).observe for engine in live_engines()}
         for engine in live_engines():
-            if hasattr(engine.pool, "checkout_timer"):
-                vars(engine.pool).pop("checkout_timer", None)
+            pool: Any = engine.pool
+            if hasattr(pool, "checkout_timers"):
+                pool.checkout_timers = tuple(timer for timer in pool.checkout_timers if timer not in timers)
         collectors = (self.checkout, self.statements, self.commits, self.rollbacks, self.errors, self.retries)
         for collector in (*collectors, self._gauges):
             self.registry.unregister(collector)
 
-    def _measure(self, engine: Engine) -> None:
-        self._listeners[:] = [item for item in self._listeners if item[0]() is not None]
+    def _measure(self, engine: Engine) -> list[Listener]:
         labels = _labels(engine)
         checkout = self.checkout.labels(*labels)
         commits, rollbacks = self.commits.labels(*labels), self.rollbacks.labels(*labels)
         timers = {name: self.statements.labels(*labels, name) for name in (*_OPERATIONS, "OTHER")}
-        if hasattr(engine.pool, "checkout_timer"):
-            vars(engine.pool)["checkout_timer"] = checkout.observe
+        pool: Any = engine.pool
+        if hasattr(pool, "checkout_timers"):
+            pool.checkout_timers = (*pool.checkout_timers, checkout.observe)
 
         def before(
             connection: Connection, _cursor: Any, _statement: str, _parameters: Any, _context: Any, _many: bool
@@ -144,15 +140,13 @@ class Metrics:
             cause = cause_of(error)
             self.errors.labels(*labels, type(error).__name__ if cause is None else cause.code).inc()
 
-        for name, function in (
+        return [
             ("before_cursor_execute", before),
             ("after_cursor_execute", after),
             ("commit", committed),
             ("rollback", rolled_back),
             ("handle_error", failed),
-        ):
-            event.listen(engine, name, function)
-            self._listeners.append((weakref.ref(engine), name, function))
+        ]
 
 
 class _Gauges(Collector):
@@ -170,7 +164,9 @@ class _Gauges(Collector):
             found = sums[_labels(engine)]
             for name, value in _figures(engine):
                 found[name] += value
-        replicas = [(_database(db.url.database), status) for db in self.databases for status in db.replicas.status()]
+        replicas = [
+            (database_name(db.url.database), status) for db in self.databases for status in db.replicas.status()
+        ]
         yield from self._families(sums, replicas)
 
     def _families(
@@ -220,11 +216,7 @@ def metrics_router(
 
 
 def _labels(engine: Engine) -> tuple[str, str]:
-    return _database(engine.url.database), "async" if engine.dialect.is_async else "sync"
-
-
-def _database(name: str | None) -> str:
-    return os.path.basename((name or "").partition("?")[0]) or "memory"
+    return database_name(engine.url.database), "async" if engine.dialect.is_async else "sync"
 
 
 def _server(url: str) -> str:

@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from .codeline import CodeLine
-from .recorder import LazyLoad, Recorder, Statement
+from .recorder import Recorder
+from .statement import LazyLoad, Statement
 
-__all__ = ["THRESHOLD", "NPlusOne", "NPlusOneWarning", "detect_nplusone", "find_nplusone"]
+__all__ = ["THRESHOLD", "NPlusOne", "NPlusOneWarning", "detect_nplusone", "find_nplusone", "warn_of"]
 
 THRESHOLD = 2
 """Objects whose attribute was loaded one by one from the same line: from this number on it counts as N+1."""
@@ -58,6 +59,13 @@ def find_nplusone(
         for (model, attribute, _, line), (parents, load) in groups.items()
         if len(parents) >= threshold
     ]
+
+
+def warn_of(findings: Iterable[NPlusOne]) -> None:
+    """Warn of each finding at its line."""
+    for finding in findings:
+        line = finding.line or CodeLine("unknown", 1, "unknown")
+        warnings.warn_explicit(str(finding), NPlusOneWarning, line.path, line.number)
 
 
 def cure_of(load: LazyLoad) -> str:
@@ -117,6 +125,4 @@ class detect_nplusone:  # noqa: N801  # used like a function
 
     def report(self) -> None:
         """Say what was found."""
-        for finding in self.found:
-            line = finding.line or CodeLine("unknown", 1, "unknown")
-            warnings.warn_explicit(str(finding), NPlusOneWarning, line.path, line.number)
+        warn_of(self.found)

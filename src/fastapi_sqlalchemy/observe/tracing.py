@@ -8,15 +8,14 @@ placeholders, never the parameters; what stands in the text as a literal is repl
 from __future__ import annotations
 
 import re
-import weakref
-from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Engine, ExceptionContext, event
+from sqlalchemy import Connection, Engine, ExceptionContext
 
-from ..engines.registry import unwatch_engines, watch_engines
 from ..exceptions import MissingExtraError
 from ..web.sqlstate import driver_error
+from .engine_events import EngineEvents, Listener
+from .statement import without_literals
 
 try:
     from opentelemetry import trace
@@ -26,11 +25,10 @@ except ImportError:
         'Tracing needs opentelemetry-api. Install it with: pip install "fastapi-sqlalchemy[tracing]"'
     ) from None
 
-__all__ = ["Tracing", "without_literals"]
+__all__ = ["Tracing"]
 
 _SPAN = "_fastapi_sqlalchemy_span"
 _SYSTEMS = {"mysql": "mysql", "mariadb": "mariadb", "mssql": "microsoft.sql_server", "oracle": "oracle.db"}
-_LITERAL = re.compile(r"'(?:[^']|'')*'|\$(\w*)\$.*?\$\1\$|(?<![\w$:%?.])\d+(?:\.\d+)?(?:[eE][+-]?\d+)?\b", re.DOTALL)
 _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE)\s+(?:ONLY\s+)?([\w.\"`\[\]]+)", re.IGNORECASE)
 _MAX_TEXT = 8192
 
@@ -43,20 +41,13 @@ class Tracing:
 
     def __init__(self, tracer_provider: TracerProvider | None = None) -> None:
         self.tracer = trace.get_tracer("fastapi_sqlalchemy", tracer_provider=tracer_provider)
-        self._listeners: list[tuple[weakref.ref[Engine], str, Callable[..., Any]]] = []
-        watch_engines(self._trace)
+        self._events = EngineEvents(self._listeners)
 
     def close(self) -> None:
         """Make no more spans."""
-        unwatch_engines(self._trace)
-        for reference, name, function in self._listeners:
-            engine = reference()
-            if engine is not None:
-                event.remove(engine, name, function)
-        self._listeners.clear()
+        self._events.close()
 
-    def _trace(self, engine: Engine) -> None:
-        self._listeners[:] = [item for item in self._listeners if item[0]() is not None]
+    def _listeners(self, engine: Engine) -> list[Listener]:
         common = _attributes(engine)
 
         def before(
@@ -92,18 +83,7 @@ class Tracing:
                 span.set_status(StatusCode.ERROR)  # without the message, which may quote a value
                 span.end()
 
-        for name, function in (
-            ("before_cursor_execute", before),
-            ("after_cursor_execute", after),
-            ("handle_error", failed),
-        ):
-            event.listen(engine, name, function)
-            self._listeners.append((weakref.ref(engine), name, function))
-
-
-def without_literals(statement: str) -> str:
-    """The statement with every text and number that stands in it replaced by ``?``."""
-    return _LITERAL.sub("?", statement)
+        return [("before_cursor_execute", before), ("after_cursor_execute", after), ("handle_error", failed)]
 
 
 def _attributes(engine: Engine) -> dict[str, str | int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -172,9 +173,16 @@ class _Bounds:
         elif isinstance(base, (sa.String, sa.LargeBinary)) and isinstance(base.length, int):
             self.max_length = base.length
         elif isinstance(base, sa.Numeric) and not isinstance(base, (sa.Float, sa.Double)):
-            self.precision, self.scale = base.precision, base.scale
+            self.precision, self.scale = _digits(base.precision, base.scale)
             if self.precision is not None and self.scale is None:
                 self.scale = 0
+
+
+def _digits(precision: int | None, scale: int | None) -> tuple[int | None, int | None]:
+    """PostgreSQL has scales below zero, which round before the point, and above the precision, with zeros after it."""
+    if precision is None or scale is None:
+        return precision, scale
+    return max(precision, scale, precision - scale), max(scale, 0)
 
 
 def _integer_range(type_: sa.Integer) -> tuple[int, int]:
@@ -198,10 +206,12 @@ def _python_type(type_: sa.types.TypeEngine[Any]) -> type[Any]:
         return type_.enum_class
     if isinstance(type_, sa.JSON):
         return dict
-    try:
-        return type_.python_type
-    except NotImplementedError:
-        return object
+    found: type[Any] = object
+    with suppress(NotImplementedError):  # SQLAlchemy before 2.1
+        found = type_.python_type
+    if found is object and isinstance(type_, sa.types.TypeDecorator) and not isinstance(type_, sa.PickleType):
+        return _python_type(type_.impl_instance)
+    return found
 
 
 def _names(columns: tuple[sa.ColumnElement[Any], ...]) -> list[str]:

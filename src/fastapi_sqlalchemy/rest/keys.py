@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from .fields import Field
 from .narrowing import is_binary
 
@@ -22,6 +24,7 @@ __all__ = ["KeyNotFoundError", "MalformedKeyError", "decode_key", "encode_key", 
 
 _ESCAPED = re.compile(r"[^A-Za-z0-9_.@:-]")
 _ESCAPE = re.compile(rb"~([0-9A-Fa-f]{2})")
+_DURATION = TypeAdapter(dt.timedelta)
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 
@@ -82,6 +85,8 @@ def _text(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, Decimal):
         return format(value, "f")
+    if isinstance(value, dt.timedelta):
+        return str(_DURATION.dump_python(value, mode="json"))
     return str(value)
 
 
@@ -114,6 +119,8 @@ def _parse(field: Field, text: str) -> Any:
         return uuid.UUID(text)
     if kind in (dt.datetime, dt.date, dt.time):
         return kind.fromisoformat(text)
+    if kind is dt.timedelta:
+        return _DURATION.validate_strings(text)
     if kind is bytes:
         return base64.b64decode(text, altchars=b"-_", validate=True)
     return text

@@ -19,7 +19,7 @@ from .operations.rows import Row, Target, dialect_of
 from .ownership import Ownership
 from .pagination import Page, make_page
 from .parameters import query_pairs
-from .query import ListQuery, Ordering, Planned, Plans, QueryError, compile_filters
+from .query import ListQuery, Ordering, Planned, Plans, QueryError, Segment, compile_filters
 from .route import path_of
 from .selection import Selection, reached_by, read_query
 from .serialize import Serializer, dump_json, dump_lines
@@ -191,14 +191,16 @@ class Listing:
         dialect = dialect_of(session)
         ordering = Ordering(self.resource, query.sort, dialect)
         where = compile_filters(query, self.resource, dialect, target.ownership.criteria)
-        backward = query.cursor is not None and query.cursor.backward
+        by_offset = query.style == "offset"
         wanted = read.Page(
             selection.fields,
-            where=[*where, *ordering.criteria(query.cursor)],
-            order_by=ordering.order_by(backward=backward),
+            where=where,
+            segments=[Segment([], ordering.order_by())]
+            if by_offset
+            else ordering.segments(query.cursor, whole=query.is_filtered),
             limit=query.limit + 1,
             offset=query.skip,
-            extra=ordering.columns() if ordering.has_cursors and query.style == "cursor" else (),
+            extra=ordering.columns() if ordering.has_cursors and not by_offset else (),
             tree=selection.tree,
         )
         return where, ordering, wanted

@@ -17,7 +17,7 @@ from ..exceptions import ConfigurationError
 from ..web.problems import Problem, ProblemResponse, problem_responses
 from ..web.startup import describe_failure
 from .reflection.catalog import Entry, list_entries, probe, read_tables
-from .reflection.types import INCOMPARABLE
+from .reflection.types import INCOMPARABLE, GeometryAsText
 from .resource import Resource, ResourceRegistry, resource_for
 from .route import CRUDRoute
 from .router import CRUDRouter
@@ -125,9 +125,7 @@ def reflect(
         if progress is not None:
             progress(f"{len(chosen)} tables and views")
         found, failed = read_tables(connection, chosen, metadata, progress)
-        problems = {
-            entry: error for entry, table in found.items() if entry.is_view and (error := probe(connection, table))
-        }
+        problems = {entry: error for entry, table in found.items() if (error := probe(connection, table))}
         connection.rollback()
     reflection = Reflection(db, [], [Skipped(*item) for item in left_out], metadata, write)
     reflection.skipped += [
@@ -141,9 +139,16 @@ def reflect(
         error = failed.get(entry) or problems.get(entry)
         if table is not None:
             resource = resource_for(table, registry=reflection.registry)
+            if not resource.readable:
+                reflection.skipped.append(Skipped(entry.label, "all of its columns have names that look secret"))
+                continue
             for name, item in resource.fields.items():
                 if isinstance(item.sql_type, INCOMPARABLE):
                     resource.fields[name] = replace(item, filterable=False)
+                if isinstance(item.sql_type, GeometryAsText):  # text that is no geometry would be stored as NULL
+                    resource.fields[name] = replace(
+                        resource.fields[name], writable=False, updatable=False, required=False
+                    )
             reflection.registry.declare(resource)
         elif error is not None:
             reflection.skipped.append(Skipped(entry.label, describe_failure(error)))

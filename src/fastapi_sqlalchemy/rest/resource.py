@@ -20,8 +20,11 @@ from .fields import Field, field_of
 from .narrowing import is_mapper, is_table
 from .relations import Relation, mapper_relations, table_relations
 
-__all__ = ["Field", "Relation", "Resource", "ResourceRegistry", "Source", "resource_for"]
+__all__ = ["REPEATED_KEY", "Field", "Relation", "Resource", "ResourceRegistry", "Source", "resource_for"]
 
+
+REPEATED_KEY = "fastapi_sqlalchemy.repeated_key"
+"""In a table's ``info``: rows may have the same key."""
 
 _Property = TypeVar("_Property")
 
@@ -125,6 +128,11 @@ class Resource:
     def updatable(self) -> dict[str, Field]:
         """Fields that an update body may set."""
         return {name: item for name, item in self.fields.items() if item.updatable}
+
+    @property
+    def has_unique_key(self) -> bool:
+        """Whether no two rows have the same key; a table of PostgreSQL has the rows of those that inherit from it."""
+        return bool(self.key) and not (is_table(self.table) and self.table.info.get(REPEATED_KEY, False))
 
     @property
     def mapper(self) -> orm.Mapper[Any] | None:
@@ -298,8 +306,9 @@ def _from_mapper(
 
 
 def _finish(resource: Resource) -> Resource:
-    """Drop the excluded fields; a key that is secret or excluded is no key for the outside."""
-    visible = {item.name for item in resource.fields.values() if item.readable} - resource.exclude
+    """Drop the excluded fields; a key that is secret or excluded, or no single value, is no key for the outside."""
+    usable = (item for item in resource.fields.values() if item.readable and item.python_type not in (list, dict))
+    visible = {item.name for item in usable} - resource.exclude
     if any(item.name not in visible for item in resource.key):
         resource.key = ()
     resource.fields = {

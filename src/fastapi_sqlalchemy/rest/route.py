@@ -28,6 +28,7 @@ MAX_BODY = 1024 * 1024
 logger = logging.getLogger("fastapi_sqlalchemy")
 
 
+_WITHOUT_VALUES: Final = frozenset({"limit", "offset", "sort", "fields", "include", "count"})
 _PATH = "fastapi_sqlalchemy.path"
 _NOTHING: Final[dict[str, Any]] = {}
 
@@ -153,6 +154,8 @@ class CRUDRoute(APIRoute):
         if type(error) in getattr(request.scope.get("app"), "exception_handlers", {}):
             return None
         problem = answer_to(request, error, self.metadata)
+        if problem is not None and _is_of_the_view(request, problem):
+            problem = None
         if problem is None and isinstance(error, sa_exc.DBAPIError):
             logger.error("%s: answered with 500: %s", self.path, describe_failure(error))
             return ProblemResponse(_refused())
@@ -181,6 +184,14 @@ def _answer(problem: Problem, error: Exception) -> Response:
     if problem.status < 200 or problem.status in (204, 205, 304):
         return Response(status_code=problem.status, headers=getattr(error, "headers", None))
     return ProblemResponse(problem)
+
+
+def _is_of_the_view(request: Request, problem: Problem) -> bool:
+    """Whether values that a request could not have given are at fault: those that a view or a function computes."""
+    if request.method not in ("GET", "HEAD") or problem.code not in ("validation_error", "check_violation"):
+        return False
+    given = {name.partition("__")[0] for name in request.query_params}
+    return problem.code == "check_violation" or not (request.path_params or given - _WITHOUT_VALUES)
 
 
 def _refused() -> Problem:

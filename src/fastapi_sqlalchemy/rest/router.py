@@ -18,6 +18,7 @@ from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from ..database import SQLAlchemy
+from ..exceptions import ConfigurationError
 from ..models.naming import table_name
 from ..web.problems import Problem, ProblemError
 from .access import Access
@@ -69,7 +70,7 @@ class CRUDRouter(APIRouter):
     chooses the engine; None takes the faster one for the database. ``registry`` shares resources between routers: by
     default, all routers of one ``db``.
 
-    Raises ``ValueError`` for an operation, field or hook that does not exist.
+    Raises ``ValueError`` for an operation, field or hook that does not exist, and where no column may be read.
     """
 
     def __init__(
@@ -107,6 +108,11 @@ class CRUDRouter(APIRouter):
         registry = registry or own_registry
         expose = frozenset(expose) | _exposed_by(read_schema, model, registry)
         self.resource = resource_for(model, exclude=exclude, expose=expose, registry=registry)
+        if not self.resource.readable:
+            raise ConfigurationError(
+                f"Nothing of {self.resource.name} may be read: every column is excluded or has a name that looks "
+                "secret. Name those to show with expose=(...)."
+            )
         registry.declare(self.resource)
         if read_schema is not None:
             self.resource = _narrowed(self.resource, read_schema)

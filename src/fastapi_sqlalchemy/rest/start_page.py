@@ -46,14 +46,17 @@ def start_page(
     docs: str,
     document: str,
     diagram: str | None,
+    admin: str | None,
     write: bool,
 ) -> str:
     """Return the page.
 
-    ``counts`` are by name, None where the caller may not see them; ``docs``, ``document`` and ``diagram`` are the paths
-    of the documentation, the OpenAPI document and the picture of the schema.
+    ``counts`` are by name, None where the caller may not see them; ``docs``, ``document``, ``diagram`` and ``admin``
+    are the paths of the documentation, the OpenAPI document, the picture of the schema and the admin.
     """
     links = [f'<a href="{_href(docs)}">Documentation</a>', f'<a href="{_href(document)}">OpenAPI</a>']
+    if admin is not None:
+        links.append(f'<a href="{_href(admin)}">Admin</a>')
     picture = ""
     if diagram is not None:
         links.append(f'<a href="{_href(diagram)}">Diagram</a>')

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
+from starlette.requests import HTTPConnection, Request
 from starlette.types import Message, Receive
 
-__all__ = ["WATCH_AFTER", "Departure", "is_watched"]
+from ..scope import Interruption
+
+__all__ = ["WATCH_AFTER", "Departure", "is_watched", "watched"]
 
 WATCH_AFTER = 0.1
 """Seconds after which a request that uses the database is watched; most are over by then."""
@@ -30,7 +34,7 @@ class Departure:
     were any; it is called until the request is over.
     """
 
-    def __init__(self, receive: Receive, interrupt: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(self, receive: Receive, interrupt: Interruption) -> None:
         self.gone = False
         self._receive = receive
         self._interrupt = interrupt
@@ -113,3 +117,23 @@ class Departure:
 def is_watched(asgi_scope: Any) -> bool:
     """Whether a request's client may be given up."""
     return asgi_scope["type"] == "http" and asgi_scope["method"] in ("GET", "HEAD")
+
+
+@contextmanager
+def watched(connection: HTTPConnection, interrupt: Interruption) -> Generator[None]:
+    """Watch the client of a request that is inside an application already, where it may be given up.
+
+    The endpoint has the same request object: what it receives, a body too, comes by way of what watches.
+    """
+    if not isinstance(connection, Request) or not is_watched(connection.scope):
+        yield
+        return
+    before = connection.receive
+    departure = Departure(before, interrupt)
+    connection._receive = departure.receive  # pyright: ignore[reportPrivateUsage]  # Starlette has no public way
+    departure.expect()
+    try:
+        yield
+    finally:
+        departure.over()
+        connection._receive = before  # pyright: ignore[reportPrivateUsage]

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from ..database import SQLAlchemy
 from ..scope import Scope
 from ..sessions import AsyncSession, Session
+from .departures import watched
 from .problems import handle_database_errors
 from .requests import expects_writes, request_scope
 
@@ -22,8 +23,10 @@ def session_dependency(database: SQLAlchemy, *, read_only: bool = False) -> Call
     """The dependency that gives the request's session, or one of its own that reads on a replica."""
     opened = _read_only_dependency(database) if read_only else _scope_dependency(database)
 
-    async def get_session(scope: Any = Depends(opened, scope="function")) -> Session:
+    async def get_session(connection: HTTPConnection, scope: Any = Depends(opened, scope="function")) -> Session:
         session: Session = scope.session
+        if connection.scope["type"] == "http":
+            await scope.take_turn(connection.scope.get("endpoint"))
         return session
 
     return get_session
@@ -62,8 +65,11 @@ def _scope_dependency(database: SQLAlchemy) -> Callable[[HTTPConnection, Respons
         scope.push()
         clean = False
         try:
-            yield scope
-            status: Any = response.status_code  # None until the endpoint sets it
+            with watched(connection, scope.interrupt):
+                yield scope
+            route = connection.scope.get("route")
+            # None until the endpoint sets it
+            status: Any = response.status_code or getattr(route, "status_code", None)
             clean = status is None or status < 400
         finally:
             try:
@@ -86,7 +92,8 @@ def _read_only_dependency(database: SQLAlchemy) -> Callable[..., AsyncIterator[S
         handle_database_errors(connection.scope, database.metadata)
         scope = database.open_scope(commit_on_exit=False, read_only=True, awaitable=True)
         try:
-            yield scope
+            with watched(connection, scope.interrupt):
+                yield scope
         finally:
             await scope.close_async()
 

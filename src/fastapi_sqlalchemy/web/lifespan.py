@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from ..database import SQLAlchemy
 from .middleware import DBSessionMiddleware
-from .startup import start
+from .startup import start, told_in_one_line
 
 __all__ = ["WAIT", "lifespan"]
 
@@ -26,9 +26,10 @@ WAIT = 10.0
 async def lifespan(database: SQLAlchemy, app: FastAPI) -> AsyncGenerator[None]:
     """Wait for the database, bring its tables up, put the middleware around the app, dispose at the end."""
     mode = database.migrations
-    await start(database.source, database.metadata, create=mode is None, wait=WAIT)
-    if mode is not None:
-        await anyio.to_thread.run_sync(SQLAlchemy.prepare, database, mode)
+    with told_in_one_line():
+        await start(database.source, database.metadata, create=mode is None, wait=WAIT)
+        if mode is not None:
+            await anyio.to_thread.run_sync(SQLAlchemy.prepare, database, mode)
     _surround(app, database)
     try:
         yield
@@ -43,8 +44,9 @@ def _surround(app: FastAPI, database: SQLAlchemy) -> None:
         if not any(_covers(entry, database) for entry in app.user_middleware):
             app.user_middleware.insert(0, Middleware(DBSessionMiddleware, db=database, create_tables=False))
     elif not any(isinstance(layer, DBSessionMiddleware) and database in layer.databases for layer in _layers(stack)):
-        if isinstance(stack, ServerErrorMiddleware):
-            stack.app = DBSessionMiddleware(stack.app, db=database, create_tables=False)
+        outermost = next((layer for layer in _layers(stack) if isinstance(layer, ServerErrorMiddleware)), None)
+        if outermost is not None:
+            outermost.app = DBSessionMiddleware(outermost.app, db=database, create_tables=False)
         else:
             app.middleware_stack = DBSessionMiddleware(stack, db=database, create_tables=False)
 

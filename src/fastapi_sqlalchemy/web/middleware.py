@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
@@ -38,7 +39,7 @@ class _Opener:
 
     @property
     def binding(self) -> Binding:
-        return self._binding or self._database.default_binding()
+        return self._database.binding_for(self._binding)
 
     def __call__(self, writing: bool, /) -> Scope:
         return self._database.open_scope(
@@ -55,7 +56,8 @@ class DBSessionMiddleware(BaseHTTPMiddleware):
     ``create_tables`` creates at startup what is missing, unless the database is under migrations.
 
     A response of 400 or more, and an exception, roll back. A commit that fails becomes the response, by the
-    application's own exception handlers. Websockets, streamed bodies and background tasks have a live session.
+    application's own exception handlers. So does `RequestTimeoutError`, where there is no response after
+    ``request_timeout``. Websockets, streamed bodies and background tasks have a live session.
 
     Raises `MissingDatabaseError` (a ValueError and a TypeError) when nothing says which database.
     """
@@ -107,6 +109,7 @@ class DBSessionMiddleware(BaseHTTPMiddleware):
         self._openers: Databases = {
             database: _Opener(database, binding, commit_on_exit) for database, binding in self._databases
         }
+        self._request_timeout: float | None = None
         self._started = False
         self._starting: asyncio.Lock | None = None
 
@@ -130,7 +133,10 @@ class DBSessionMiddleware(BaseHTTPMiddleware):
         scope[REQUEST_KEY] = exchange
         before = push(exchange)
         try:
-            await self.app(scope, exchange.receive_of(), exchange.send)
+            if self._request_timeout is None or kind != "http":
+                await self.app(scope, exchange.receive_of(), exchange.send)
+            else:
+                await exchange.within(self._request_timeout, self.app)
         except BaseException as error:
             await exchange.failed(error)
         else:
@@ -160,17 +166,20 @@ class DBSessionMiddleware(BaseHTTPMiddleware):
             await self.app(scope, receive_again, send)
         finally:
             for database, binding in self._databases:
-                await (binding or database.default_binding()).source.release()
+                await database.binding_for(binding).source.release()
 
     async def _start(self) -> None:
+        bounds = list[float]()
         for database, binding in self._databases:
-            used = binding or database.default_binding()
+            used = database.binding_for(binding)
+            bounds += [used.source.config.request_timeout or math.inf]
             source, create = used.source, self.create_tables and used.migrations is None
             await start(source, database.metadata, create=create)
             if binding is not None and not is_memory_url(source.url):
                 # the older API: the models may hang on an object of their own, with the same URL
                 for metadata in database.metadata_at(source.url):
                     await start(source, metadata, create=create)
+        self._request_timeout = None if min(bounds) == math.inf else min(bounds)
         self._started = True
 
     async def _start_once(self, scope: ASGIScope, receive: Receive, send: Send) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import sys
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -11,23 +13,26 @@ from starlette._utils import is_async_callable
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Message, Receive, Send
+from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from ..database import Binding, SQLAlchemy
 from ..engines import EngineSource
-from ..engines.cancellation import cancel_statement
 from ..engines.positions import Watermark
-from ..scope import IN_USE, Frame, Scope
+from ..exceptions import MissingSessionError, RequestTimeoutError, SessionClosedError
+from ..scope import IN_USE, Frame, Interruption, Scope
+from .deadline import Deadline
 from .departures import Departure, is_watched
+from .messages import BODIES, cors_of, has_length, is_event_stream
 from .position import response_headers, watermark_for
 from .problems import DatabaseErrorHandler, handle_database_errors
 from .requests import expects_writes
-from .sqlstate import TIMEOUT, UNAVAILABLE, cause_of
+from .sqlstate import DEADLINE, TIMEOUT, UNAVAILABLE, cause_of
+from .startup import describe_failure
 
 __all__ = ["Databases", "Exchange", "Opener"]
 
-_BODIES = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
+logger = logging.getLogger("fastapi_sqlalchemy")
 
 
 class Opener(Protocol):
@@ -62,9 +67,14 @@ class Exchange:
     _finished = False
     _closed = False
     _failure: Exception | None = None
+    _raised = False
     _cors: Sequence[tuple[bytes, bytes]] = ()
     _watermarks: Mapping[EngineSource, Watermark] = {}
     _departure: Departure | None = None
+    _deadline: Deadline | None = None
+    _other_work: tuple[Interruption, ...] = ()
+    _ending = False
+    _overruled = False
 
     def __init__(
         self, databases: Databases, outer: Frame | None, asgi_scope: ASGIScope, receive: Receive, send: Send
@@ -75,12 +85,17 @@ class Exchange:
         self._receive: Any = receive
         self._send: Any = send
 
+    @property
+    def endpoint(self) -> object:
+        """The function of the route, once the application has found it."""
+        return None if self._asgi_scope is None else self._asgi_scope.get("endpoint")
+
     def receive_of(self) -> Receive:
         """What the application receives by; where a client may be given up, by way of what watches it."""
         if not is_watched(self._asgi_scope):
             received: Receive = self._receive
             return received
-        self._departure = Departure(self._receive, self._interrupt)
+        self._departure = Departure(self._receive, self.interrupt)
         return self._departure.receive
 
     def scope_of(self, owner: object) -> Scope | None:
@@ -100,6 +115,8 @@ class Exchange:
         if self._departure is not None:
             self._departure.expect()
         if self._asgi_scope is not None:
+            if not self._started and (stack := self._asgi_scope.get("fastapi_function_astack")) is not None:
+                stack.push(self._note)
             # answered by the application that serves the request: its inner middleware, CORS included, sees the problem
             handle_database_errors(self._asgi_scope, cast(SQLAlchemy, owner).metadata)
         return scope
@@ -125,19 +142,37 @@ class Exchange:
             return outer if opener is None else IN_USE
         return IN_USE if self._closed else opener.binding
 
+    def note_work(self, interruption: Interruption) -> None:
+        """See `Frame`: such work ends with the client and with the deadline too."""
+        if self._departure is not None:
+            self._departure.expect()
+        if self._departure is not None or self._deadline is not None:
+            self._other_work = (*self._other_work, interruption)
+
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on; before the first one of a response, end the transactions."""
         kind = message["type"]
         if kind == "http.response.start":
-            if (self.scopes or self._watermarks) and not self._started:
+            if not self._started and (self.scopes or self._watermarks or self._deadline is not None):
                 return self._start_response(message)
             self._started = True
-        elif kind in _BODIES:
+        elif kind in BODIES:
             self._finished = not message.get("more_body", False)
             if self._finished and self._departure is not None:
                 self._departure.over()
         passed: Awaitable[None] = self._send(message)
         return passed
+
+    async def within(self, seconds: float, app: ASGIApp) -> None:
+        """Call the application; raises `RequestTimeoutError` where its response has not started after ``seconds``."""
+        self._deadline = Deadline(seconds, self)
+        try:
+            with self._deadline.cancelling:
+                await app(self._asgi_scope, self.receive_of(), self.send)
+        finally:
+            await self._deadline.over()
+        if self._deadline.expired:
+            raise RequestTimeoutError
 
     async def ended(self) -> None:
         """The application returned: end what it left open.
@@ -158,11 +193,16 @@ class Exchange:
         """The application raised: roll back, then answer in its place or raise on."""
         application = self._asgi_scope.get("app")
         try:
+            if self._deadline is not None and self._deadline.expired:
+                await self._timed_out(error, application)
+                return
             if _replaces(error) and self._failure is not None:
                 error = self._failure
             else:
                 await self._complete(clean=False)
             if self._started and self._was_interrupted(error):
+                reasons = "; ".join(describe_failure(cause) for cause in _causes(error))
+                logger.info("The client of a stream is gone, and its statement was ended: %s", reasons)
                 return
             if self._started or not self.scopes or not isinstance(error, Exception):
                 raise error
@@ -186,32 +226,65 @@ class Exchange:
         if self._departure is not None:
             self._departure.over()
             self._departure = None
+        self._deadline = None
         self._asgi_scope = self._outer = self._receive = self._send = None
+        self._other_work = ()
 
-    async def _interrupt(self) -> bool:
+    def expire(self, seconds: float, /) -> bool:
+        """See `Deadline`: nothing more is done in this request."""
+        if self._ending:
+            return False
+        asgi_scope = self._asgi_scope
+        logger.warning("%s %s has no answer after %g s; it ends.", asgi_scope["method"], asgi_scope["path"], seconds)
+        self._failure = RequestTimeoutError()
+        self._closed = True
+        for scope in self.scopes:
+            scope.end()
+        return True
+
+    async def overrule(self) -> None:
+        """See `Deadline`: the application goes on, without a session and with nobody who hears it."""
+        self._overruled = True
+        for scope in self.scopes:
+            if all(session.idle for session in scope.sessions):
+                await scope.close_async()
+        await self._answer(RequestTimeoutError())
+
+    async def interrupt(self) -> bool:
         """End the statements that run now; whether there were any."""
-        running = [session for scope in self.scopes for session in scope.sessions if not session.idle]
-        return any([await cancel_statement(each) for session in running for each in session.connections()])
+        running = (*(scope.interrupt for scope in self.scopes), *self._other_work)
+        return any([await interruption() for interruption in running])
 
     def _was_interrupted(self, error: BaseException) -> bool:
         """Whether the error is that of a statement that was ended since the client is gone: nobody is to hear of it."""
         if self._departure is None or not self._departure.gone:
             return False
-        errors: tuple[BaseException, ...] = getattr(error, "exceptions", (error,))
-        # once a response has started, Starlette raises a RuntimeError from what a handler would have answered
-        causes = [each.__cause__ if isinstance(each, RuntimeError) and each.__cause__ else each for each in errors]
-        return all(cause_of(each) in (TIMEOUT, UNAVAILABLE) for each in causes)
+        return all(cause_of(each) in (TIMEOUT, UNAVAILABLE) for each in _causes(error))
+
+    async def _timed_out(self, error: BaseException, application: Any) -> None:
+        """Answer, unless that is done; what the application raised by itself is raised on."""
+        await self._complete(clean=False)
+        if not isinstance(error, (Exception, _Replaced)):
+            raise error
+        if not self._overruled:
+            await self._answer(RequestTimeoutError(), application)
+        if not (_replaces(error) or all(_is_of_the_end(each) for each in _causes(error))):
+            raise error
 
     async def _start_response(self, message: Message) -> None:
         if self._failure is not None:
+            self._cors = self._cors or cors_of(message)
             raise _Replaced
+        self._ending = True
         try:
             await self._before_response(message)
         except Exception as error:
             self._failure = error
-            self._cors = [header for header in message.get("headers", ()) if _is_cors(header[0])]
+            self._cors = cors_of(message)
             raise _Replaced from error
         self._started = True
+        if self._deadline is not None:
+            self._deadline.met()
         if self._watermarks:
             secure = self._asgi_scope.get("scheme") == "https"
             headers = response_headers(self._watermarks, secure=secure)
@@ -219,16 +292,21 @@ class Exchange:
                 message = {**message, "headers": [*message.get("headers", ()), *headers]}
         await self._send(message)
 
+    def _note(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Called by FastAPI as it leaves the endpoint and its dependencies, with what they raised."""
+        self._raised = self._raised or error is not None
+
     async def _before_response(self, message: Message) -> None:
-        if message["status"] < 400 and _is_event_stream(message) and _is_generator(self._asgi_scope.get("endpoint")):
+        clean = message["status"] < 400 and not self._raised and not _answers_exception()
+        if clean and is_event_stream(message) and _is_generator(self.endpoint):
             return  # its generator runs already, in a task of its own, and works on this session at this moment
-        if len(self.scopes) > 1 and message["status"] < 400:
+        if len(self.scopes) > 1 and clean:
             for scope in self.scopes:
                 await scope.flush_async()
         for scope in self.scopes:
-            if message["status"] >= 400:
+            if not clean:
                 await scope.complete_async(clean=False)
-            elif scope.commit_on_exit if scope.has_changes() else _has_length(message):
+            elif scope.commit_on_exit if scope.has_changes() else has_length(message):
                 # a stream without changes keeps its transaction: the cursor that it reads from lives in it
                 await scope.complete_async(clean=True)
 
@@ -268,6 +346,19 @@ def _replaces(error: BaseException | None) -> bool:
     return isinstance(error, _Replaced)
 
 
+def _causes(error: BaseException) -> Sequence[BaseException]:
+    """The errors in a group, as the application raised them."""
+    errors: tuple[BaseException, ...] = getattr(error, "exceptions", (error,))
+    # once a response has started, Starlette raises a RuntimeError from what a handler would have answered
+    return [each.__cause__ if isinstance(each, RuntimeError) and each.__cause__ else each for each in errors]
+
+
+def _is_of_the_end(error: BaseException) -> bool:
+    """Whether the error is that of a request that has ended: of its statement, or of its session."""
+    ended = isinstance(error, (SessionClosedError, MissingSessionError))
+    return ended or cause_of(error) in (TIMEOUT, UNAVAILABLE, DEADLINE)
+
+
 def _handler_for(application: Any, error: Exception) -> Any:
     handlers = getattr(application, "exception_handlers", {})
     if isinstance(error, HTTPException) and error.status_code in handlers:
@@ -280,22 +371,13 @@ def _handler_for(application: Any, error: Exception) -> Any:
     return None
 
 
-def _is_event_stream(message: Message) -> bool:
-    return any(
-        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
-        for name, value in message.get("headers", ())
-    )
+def _answers_exception() -> bool:
+    """Whether the response that is sent here is that of an exception handler, whatever its status."""
+    error = sys.exc_info()[1]
+    caught_in = None if error is None or error.__traceback__ is None else error.__traceback__.tb_frame
+    return caught_in is not None and caught_in.f_globals.get("__name__") == "starlette._exception_handler"
 
 
 def _is_generator(endpoint: Any) -> bool:
     function = inspect.unwrap(endpoint) if callable(endpoint) else endpoint
     return inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function)
-
-
-def _is_cors(name: bytes) -> bool:
-    """Whether a header tells a browser who may read the response (Fetch standard, "CORS protocol")."""
-    return name.lower().startswith(b"access-control-") or name.lower() == b"vary"
-
-
-def _has_length(message: Message) -> bool:
-    return any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))

@@ -11,7 +11,7 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.orm.exc import StaleDataError
 
 from ..engines.liveness import ran_out_of_time
-from ..exceptions import DatabaseUnavailableError, PoolQueueFullError
+from ..exceptions import DatabaseUnavailableError, PoolQueueFullError, RequestTimeoutError
 
 __all__ = ["Cause", "cause_of", "driver_error", "driver_name", "ran_out_of_time"]
 
@@ -42,6 +42,7 @@ UNAVAILABLE: Final = Cause(
     "database_unavailable", 503, "The database cannot be reached at the moment. Try again later."
 )
 TIMEOUT: Final = Cause("timeout", 503, "The database did not answer in time. Try again later.")
+DEADLINE: Final = Cause("timeout", 503, "The request took longer than it may. Try again later.")
 
 # PostgreSQL manual, appendix A "PostgreSQL Error Codes"; the classes of two letters are those of the SQL standard.
 _SQLSTATES: Final[dict[str, Cause]] = {
@@ -165,6 +166,8 @@ def cause_of(exc: BaseException) -> Cause | None:
     """Classify an exception; None for one that is no database error or that a request could not have caused."""
     if isinstance(exc, PoolQueueFullError):
         return UNAVAILABLE
+    if isinstance(exc, RequestTimeoutError):
+        return DEADLINE
     if isinstance(exc, sa_exc.TimeoutError):
         return TIMEOUT
     if isinstance(exc, (DatabaseUnavailableError, sa_exc.DisconnectionError)):

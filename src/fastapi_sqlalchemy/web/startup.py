@@ -6,6 +6,8 @@ import asyncio
 import functools
 import logging
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import anyio.to_thread
 from sqlalchemy import MetaData
@@ -17,12 +19,14 @@ from ..engines import EngineSource
 from ..exceptions import ConfigurationError, DatabaseUnavailableError
 from ..tables import create_tables
 
-__all__ = ["describe_failure", "start"]
+__all__ = ["describe_failure", "start", "told_in_one_line"]
 
 logger = logging.getLogger("fastapi_sqlalchemy")
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
+
+_SERVER_LOG = "uvicorn.error"
 
 
 async def start(source: EngineSource, metadata: MetaData, *, create: bool, wait: float = 0) -> None:
@@ -73,6 +77,8 @@ async def _prepare_async(engine: AsyncEngine, metadata: MetaData | None) -> None
 
 def describe_failure(error: BaseException) -> str:
     """The error in one line, without SQL, parameters or a traceback."""
+    if isinstance(error, sa_exc.UnreflectableTableError) and error.__cause__ is not None:
+        error = error.__cause__
     if isinstance(error, sa_exc.DBAPIError) and error.orig is not None:
         error = error.orig
     if isinstance(error, (ConfigurationError, DatabaseUnavailableError)):
@@ -80,3 +86,26 @@ def describe_failure(error: BaseException) -> str:
     # PostgreSQL quotes the statement below its message
     message = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
     return f"{type(error).__name__}: {' '.join(message.split())}"
+
+
+@contextmanager
+def told_in_one_line() -> Generator[None, None, None]:
+    """Let the log of the server tell a start that fails here in one line.
+
+    Starlette hands the traceback of whatever ends a lifespan to the server as the reason, and uvicorn logs that. Here
+    the reason is the message of the error; the traceback is logged at DEBUG.
+    """
+    try:
+        yield
+    except (ConfigurationError, DatabaseUnavailableError) as error:
+        reason = str(error)
+        logger.debug("The application does not start", exc_info=True)
+        logging.getLogger(_SERVER_LOG).addFilter(functools.partial(_shorten, reason))
+        raise
+
+
+def _shorten(reason: str, record: logging.LogRecord) -> bool:
+    message = record.getMessage()
+    if message.startswith("Traceback ") and reason in message:
+        record.msg, record.args = reason, ()
+    return True

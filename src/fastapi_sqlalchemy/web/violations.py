@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import CheckConstraint, Column, Constraint, Index, MetaData, PrimaryKeyConstraint, Table
 from sqlalchemy import exc as sa_exc
@@ -38,6 +38,12 @@ _MYSQL_COLUMN: Final = re.compile(
     rf"|Field {_QUOTED} doesn't have a default value)$"
 )
 _MYSQL_CHECK: Final = re.compile(r"CONSTRAINT `([^`]*)` failed for (?:`[^`]*`\.)?`([^`]*)`|[Cc]onstraint '([^']*)'")
+_NAME: Final = re.compile(r'"[^"]*"|\w+(?=\s*(?:[,=]|$))')
+_WRITTEN: Final = re.compile(
+    r'\s*(?:INSERT\s+INTO\s+(?P<into>[\w."]+)\s*\((?P<columns>[^)]*)\)'
+    r'|UPDATE\s+(?P<updated>[\w."]+)\s+SET\s+(?P<assigned>[^?]*\?(?:\s*,[^?]*\?)*))',
+    re.IGNORECASE,
+)
 _SQLITE_NAMES: Final = re.compile(r"(?:UNIQUE|NOT NULL) constraint failed: (.*)", re.DOTALL)
 _SQLITE_CHECK: Final = re.compile(r"CHECK constraint failed: (\w+)$")
 
@@ -55,7 +61,7 @@ def violation_of(exc: BaseException, cause: Cause, metadata: Iterable[MetaData] 
     error = driver_error(exc)
     first = error.args[0] if error.args else None
     if hasattr(error, "sqlite_errorcode"):
-        found = _from_sqlite(str(error))
+        found = _foreign_key(exc, metadata) if cause is FOREIGN_KEY else _from_sqlite(str(error))
     elif isinstance(first, int):
         found = _from_mysql(first, str(error.args[-1]), _statement_table(exc))
     elif getattr(error, "sqlstate", None):
@@ -117,6 +123,27 @@ def _from_sqlite(message: str) -> Violation:
     return Violation(None, tuple(column for _, _, column in pairs), pairs[0][0])
 
 
+def _foreign_key(exc: BaseException, metadata: Iterable[MetaData]) -> Violation:
+    """SQLite does not tell which foreign key failed: the one that the statement has set, where it is the only one."""
+    written = _WRITTEN.match(exc.statement or "") if isinstance(exc, sa_exc.StatementError) else None
+    if written is None:
+        return Violation()
+    names = [found[0].strip('"') for found in _NAME.finditer(written["columns"] or written["assigned"])]
+    given: object = getattr(exc, "params", None)
+    values = dict(enumerate(cast("tuple[object, ...]", given))) if isinstance(given, tuple) else {}
+    nulls = {name for place, name in enumerate(names) if values.get(place, name) is None}
+    found = [
+        Violation(constraint.name if isinstance(constraint.name, str) else None, columns, table.name)
+        for each in metadata
+        for table in each.tables.values()
+        if table.name == (written["into"] or written["updated"]).rpartition(".")[2].strip('"')
+        for constraint in table.foreign_key_constraints
+        if (columns := tuple(constraint.column_keys)) and set(columns) <= set(names) - nulls
+        if constraint.initially is None
+    ]
+    return found[0] if len(found) == 1 else Violation()
+
+
 def _statement_table(exc: BaseException) -> str | None:
     statement = exc.statement if isinstance(exc, sa_exc.StatementError) else None
     match = _STATEMENT_TABLE.match(statement or "")
@@ -135,7 +162,8 @@ def _complete(found: Violation, metadata: list[MetaData], *, nameless: bool) -> 
         for constraint in _constraints(table):
             columns = _columns(constraint, table)
             if found.constraint and _is_named(constraint, found.constraint, columns):
-                return found._replace(fields=found.fields or columns)
+                name = constraint.name if isinstance(constraint.name, str) else found.constraint
+                return found._replace(fields=found.fields or columns, constraint=name)
             if nameless and not found.constraint and columns == found.fields and _is_unique(constraint):
                 return found._replace(constraint=constraint.name if isinstance(constraint.name, str) else None)
     return found

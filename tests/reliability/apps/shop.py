@@ -22,6 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import AsyncSession, DBSessionMiddleware, ModelBase, Session, SQLAlchemy
 from fastapi_sqlalchemy.engines import live_engines
+from fastapi_sqlalchemy.rest import CRUDRouter
 
 OPTIONS: dict[str, Any] = {
     "engine_args": {"pool_size": 5, "max_overflow": 0},
@@ -402,6 +403,17 @@ def middleware_app() -> FastAPI:
     for router in routes("middleware"):
         app.include_router(router)
     add_conflict_routes(app)
+    for kind in ("sync", "async"):
+        app.include_router(
+            CRUDRouter(
+                Versioned,
+                db=db,
+                prefix=f"/crud/{kind}/versioned",
+                operations=("read", "update"),
+                require_if_match=True,
+                use_async=kind == "async",
+            )
+        )
 
     @app.get("/session", response_model=list[ItemOut])
     def by_session() -> list[Item]:

@@ -6,6 +6,7 @@ connection does. Each statement is a transaction of its own, as it is for every 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -14,9 +15,10 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy.util import greenlet_spawn
 
 from ...admission import AsyncGatedQueuePool
+from ...engines.cancellation import cancel_pooled, is_cancelled
 from ...engines.liveness import ran_out_of_time
 from ...engines.reads import end_transaction_mode
-from ...scope import uninterrupted
+from ...scope import note_work, uninterrupted
 from ..operations.rows import Row
 from .statement import DriverStatement, Found
 from .work import GiveWay, Statements, Work
@@ -49,6 +51,7 @@ class ServerReads:
             raise GiveWay
         connection: Any = await greenlet_spawn(self._take, pool)
         adapted = connection.dbapi_connection
+        note_work(functools.partial(cancel_pooled, self.engine, connection))
         try:
             statement, values = next(work)
             while True:
@@ -81,6 +84,7 @@ class ServerReads:
         parameters = statement.parameters(values)
         connection: Any = await greenlet_spawn(self._take, pool)
         adapted = connection.dbapi_connection
+        note_work(functools.partial(cancel_pooled, self.engine, connection))
         try:
             found = await fetch(adapted.driver_connection, statement, parameters)
         except Exception as error:
@@ -114,7 +118,7 @@ class ServerReads:
     @staticmethod
     async def _give_back(pool: AsyncGatedQueuePool, connection: Any) -> None:
         """Return a connection that has no transaction: there is nothing to roll back, and seldom a reason to await."""
-        if pool.keeps_returned:
+        if pool.keeps_returned and not is_cancelled(connection):
             connection._checkin(transaction_was_reset=True)
         else:
             await greenlet_spawn(connection.close)

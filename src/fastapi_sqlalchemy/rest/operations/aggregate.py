@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..fields import Field
+from ..query import Ordering, SortKey
 from ..resource import Resource
 from ..serialize import plain
-from .rows import Target
+from .rows import Target, dialect_of
 
 __all__ = ["FUNCTIONS", "Aggregate", "aggregate", "can_aggregate"]
 
@@ -63,15 +64,16 @@ def aggregate(
     criteria: Sequence[sa.ColumnElement[bool]],
     limit: int,
 ) -> list[dict[str, Any]]:
-    """Return one object per group, ordered by the group, at most ``limit``."""
+    """Return one object per group, ordered by the group as a list is, at most ``limit``."""
     resource: Resource = target.resource
     columns = [field.column for field in groups]
+    order = Ordering(resource, [SortKey(field) for field in groups], dialect_of(session))
     statement = (
         sa.select(*columns, *(figure.column for figure in figures))
         .select_from(resource.table)
         .where(*target.visible, *criteria)
         .group_by(*columns)
-        .order_by(*columns)
+        .order_by(*order.order_by(count=len(groups)))
         .limit(limit)
     )
     names = [*(field.name for field in groups), *(figure.name for figure in figures)]

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from ..fields import Field
-from ..query import Cursor, ListQuery, Ordering, compile_filters, is_exact
+from ..query import Cursor, ListQuery, Ordering, Segment, compile_filters, is_exact
 from .include import Tree
 from .read import Page, read_objects
 from .rows import Target, dialect_of
@@ -59,19 +59,27 @@ class Position:
             self.offset = self.cursor.ties
 
 
+def _segments(ordering: Ordering, position: Position) -> list[Segment]:
+    """Parts that an index serves, where all that is skipped lies in the first of them."""
+    cursor = position.cursor
+    if position.offset > (0 if cursor is None else cursor.ties):
+        backward = cursor is not None and cursor.backward
+        return [Segment(ordering.criteria(cursor), ordering.order_by(backward=backward))]
+    return ordering.segments(cursor, whole=position.query.is_filtered)
+
+
 def read_chunk(session: Session, target: Target, position: Position, fields: Sequence[Field], tree: Tree) -> Chunk:
     """Read the next rows and move the position past them."""
     dialect = dialect_of(session)
     query = replace(position.query, cursor=position.cursor)
     ordering = Ordering(target.resource, query.sort, dialect)
     where = compile_filters(query, target.resource, dialect, target.ownership.criteria)
-    backward = position.cursor is not None and position.cursor.backward
     # One row more tells how much of a place a cursor has to hold; a hook would be given it twice.
     ahead = int(not ordering.is_total and "after_read" not in target.hooks)
     page = Page(
         fields,
-        where=[*where, *ordering.criteria(position.cursor)],
-        order_by=ordering.order_by(backward=backward),
+        where=where,
+        segments=_segments(ordering, position),
         limit=position.size + ahead,
         offset=position.offset,
         extra=ordering.columns() if ordering.has_cursors else (),

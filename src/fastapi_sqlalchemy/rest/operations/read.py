@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from ..fields import Field
 from ..narrowing import is_items, is_table
-from ..query import Planned
+from ..query import Planned, Segment
 from ..serialize import Serializer
 from .include import Tree, attach, local_columns
 from .rows import Row, Target, dialect_of, fetch, key_criteria
@@ -30,12 +30,13 @@ INCLUDE_LIMIT = 100
 class Page:
     """What to read: answered fields, criteria and order, and the relations to include.
 
+    ``segments`` follow each other, each with an order of its own; ``offset`` skips rows of the first one.
     ``extra`` are columns that the answer does not hold but its cursor needs; they come last in each row.
     """
 
     fields: Sequence[Field]
     where: Sequence[sa.ColumnElement[bool]] = ()
-    order_by: Sequence[Any] = ()
+    segments: Sequence[Segment] = (Segment([], []),)
     limit: int | None = None
     offset: int = 0
     extra: Sequence[sa.ColumnElement[Any]] = ()
@@ -50,7 +51,7 @@ def read_row(session: Session, target: Target, key: Sequence[Any]) -> Row:
 
 def read_rows(session: Session, target: Target, page: Page) -> list[Row]:
     """Return the rows of a page: the values of its fields, then of its extra columns."""
-    return fetch(session, _statement(target, page, page.extra), page.fields)
+    return _fetch(session, target, page, page.extra)
 
 
 def read_planned(session: Session, planned: Planned, fields: Sequence[Field]) -> list[Row]:
@@ -61,7 +62,7 @@ def read_planned(session: Session, planned: Planned, fields: Sequence[Field]) ->
 def read_objects(session: Session, target: Target, page: Page) -> tuple[list[dict[str, Any]], list[Row]]:
     """Return the rows of a page as objects with their relations, and the values of the extra columns."""
     local = local_columns(target.resource, page.tree)
-    rows = fetch(session, _statement(target, page, [*page.extra, *local]), page.fields)
+    rows = _fetch(session, target, page, [*page.extra, *local])
     width = len(page.fields)
     objects = Serializer(page.fields).objects(rows)
     extras = [row[width : width + len(page.extra)] for row in rows]
@@ -103,15 +104,23 @@ def estimate_rows(session: Session, target: Target, where: Sequence[sa.ColumnEle
     return count_rows(session, target, where)
 
 
-def _statement(target: Target, page: Page, extra: Sequence[sa.ColumnElement[Any]]) -> sa.Select[Any]:
+def _fetch(session: Session, target: Target, page: Page, extra: Sequence[sa.ColumnElement[Any]]) -> list[Row]:
+    found: list[Row] = []
+    for number, segment in enumerate(page.segments):
+        left = None if page.limit is None else page.limit - len(found)
+        if left == 0:
+            break
+        statement = _statement(target, page, segment, extra).limit(left)
+        found += fetch(session, statement.offset(page.offset) if page.offset and not number else statement, page.fields)
+    return found
+
+
+def _statement(target: Target, page: Page, segment: Segment, extra: Sequence[sa.ColumnElement[Any]]) -> sa.Select[Any]:
     columns = [item.column for item in page.fields]
     labelled = [column.label(f"e{number}") for number, column in enumerate(extra)]
-    statement = sa.select(*columns, *labelled).select_from(target.resource.table).where(*target.visible, *page.where)
-    if page.order_by:
-        statement = statement.order_by(*page.order_by)
-    if page.limit is not None:
-        statement = statement.limit(page.limit)
-    return statement.offset(page.offset) if page.offset else statement
+    statement = sa.select(*columns, *labelled).select_from(target.resource.table)
+    statement = statement.where(*target.visible, *page.where, *segment.criteria)
+    return statement.order_by(*segment.order_by) if segment.order_by else statement
 
 
 __all__ += ["INCLUDE_LIMIT", "read_object", "read_planned"]

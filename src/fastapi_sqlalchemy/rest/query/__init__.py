@@ -10,6 +10,7 @@ from .kinds import operators_of as operators_of
 from .names import RESERVED as RESERVED
 from .openapi import query_parameters as query_parameters
 from .ordering import Ordering as Ordering
+from .ordering import Segment as Segment
 from .parser import parse_query as parse_query
 from .plans import Planned as Planned
 from .plans import Plans as Plans
@@ -28,6 +29,7 @@ __all__ = [
     "QueryError",
     "QueryErrorItem",
     "QuerySettings",
+    "Segment",
     "SortKey",
     "Visible",
     "compile_filters",

@@ -48,7 +48,10 @@ def total_order(resource: Resource, sort: Sequence[SortKey]) -> tuple[SortKey, .
     named = {key.field.name for key in sort}
     descending = sort[-1].descending if sort else False
     if resource.key:
-        return (*sort, *(SortKey(field, descending) for field in resource.key if field.name not in named))
+        sort = (*sort, *(SortKey(field, descending) for field in resource.key if field.name not in named))
+        if resource.has_unique_key:
+            return sort
+        named = {key.field.name for key in sort}
     rest = (field for field in resource.fields.values() if field.name not in named and is_sortable(field))
     return (*sort, *(SortKey(field) for field in rest if kind_of(field) is not Kind.BYTES))
 

@@ -93,6 +93,8 @@ def _kind_of_type(sql_type: sa.types.TypeEngine[Any]) -> Kind:
         return _kind_of_type(sql_type.impl_instance)
     if _python_type(sql_type) is dt.timedelta:
         return Kind.INTERVAL
+    if _python_type(sql_type) is bytes:  # such as LONGBLOB, which is no LargeBinary
+        return Kind.BYTES
     return Kind.OPAQUE
 
 

@@ -53,7 +53,11 @@ _MYSQL: dict[Kind, tuple[type[Any], ...]] = {
     Kind.INTERVAL: (dt.datetime, dt.timedelta),
     Kind.UUID: (str,),
     Kind.FLOAT: (float, int, Decimal),
+    Kind.DATE: (dt.date, str),
+    Kind.DATETIME: (dt.datetime, str),
 }
+_MYSQL_DATE = re.compile(r"\d{4}-\d\d-\d\d(?: \d\d:\d\d:\d\d(?:\.\d{1,6})?)?", re.ASCII)
+"""A date with a month or a day of zero, which MySQL's drivers give as text."""
 # Months have no length of their own: an interval as the driver counts it does not sort where it stands.
 # So do infinity and years before Christ, which Python has no date for.
 _AS_TEXT = (Kind.INTERVAL, Kind.DATE, Kind.TIME, Kind.DATETIME)
@@ -109,16 +113,17 @@ class Ordering:
         self.source = source or resource.source()
         self.family: Family = family_of(dialect)
         self.keys = total_order(resource, sort)
-        self.is_total = bool(resource.key) and not any(self._is_nullable(item) for item in resource.key)
+        self.is_total = resource.has_unique_key and not any(self._is_nullable(item) for item in resource.key)
 
     @property
     def has_cursors(self) -> bool:
         """Whether pages can be found by cursor."""
         return bool(self.keys)
 
-    def order_by(self, *, backward: bool = False) -> list[Expression]:
-        """Return the ORDER BY; ``backward`` reads towards the start."""
-        return [part for key in self.keys for part in self._ordered(key, backward, self._is_nullable(key.field))]
+    def order_by(self, *, backward: bool = False, count: int | None = None) -> list[Expression]:
+        """Return the ORDER BY; ``backward`` reads towards the start, ``count`` takes so many columns only."""
+        keys = self.keys[:count]
+        return [part for key in keys for part in self._ordered(key, backward, self._is_nullable(key.field))]
 
     def _ordered(self, key: SortKey, backward: bool, nullable: bool) -> list[Expression]:
         expression = self._expression(key.field)
@@ -195,11 +200,12 @@ class Ordering:
             for key, value in zip(self.keys, values, strict=False)
         ]
 
-    def segments(self, cursor: Cursor | None, take: Callable[[], Take], *, whole: bool) -> list[Segment]:
+    def segments(self, cursor: Cursor | None, take: Callable[[], Take] | None = None, *, whole: bool) -> list[Segment]:
         """Return the rows past a cursor as parts that follow each other, each in the form that an index serves.
 
         NULLs of the first column stand apart from its values: no index is searched for both at once. ``take`` makes
-        the source of parameters of one part. ``whole`` keeps the start of the list in one part where it can be.
+        the source of parameters of one part; None puts the cursor's values there. ``whole`` keeps the start of the list
+        in one part where it can be.
         """
         backward = cursor is not None and cursor.backward
         if not self.keys:
@@ -210,14 +216,14 @@ class Ordering:
         native = _native_nulls_last(self.family, lead.descending != backward)
         together = known is None and (whole or nulls_last is native or self.family == "sqlite")
         if not self._is_nullable(lead.field) or together:
-            return [Segment(self.criteria(cursor, take()), self.order_by(backward=backward))]
+            return [Segment(self.criteria(cursor, take and take()), self.order_by(backward=backward))]
         expression = self._expression(lead.field)
         rest = [part for key in others for part in self._ordered(key, backward, self._is_nullable(key.field))]
         full = Segment([expression.is_not(sa.null())], [*self._ordered(lead, backward, False), *rest])
         empty = Segment([expression.is_(sa.null())], rest)
         if cursor is None or known is None:
             return [full, empty] if nulls_last else [empty, full]
-        first, *following = self._steps(cursor, known, take())
+        first, *following = self._steps(cursor, known, take() if take else _literals(known))
         if known[0] is None:
             here = Segment([*empty.criteria, *self._past(following, cursor)], rest)
             return [here] if nulls_last else [here, full]
@@ -238,11 +244,7 @@ class Ordering:
         """By the column, not the key: SQLite keeps NULL in keys that are not its row id."""
         if not field.primary_key:
             return bool(getattr(field.column, "nullable", True))
-        if self.family != "sqlite":
-            return False
-        return bool(getattr(field.column, "nullable", True)) and not (
-            kind_of(field) is Kind.INTEGER and len(self.resource.key) == 1
-        )
+        return self.family == "sqlite" and bool(getattr(field.column, "nullable", True))
 
     def _expression(self, field: Field) -> Expression:
         column = self.source.column(field)
@@ -281,6 +283,8 @@ class Ordering:
         if self._is_text_form(field) and not _TEXT_FORMS[kind].fullmatch(str(value)):
             raise _forged()
         if self.family == "mysql":
+            if isinstance(value, str) and kind in (Kind.DATE, Kind.DATETIME) and not _MYSQL_DATE.fullmatch(value):
+                raise _forged()
             if isinstance(value, (float, Decimal)) and not math.isfinite(value):
                 raise _forged()
             return

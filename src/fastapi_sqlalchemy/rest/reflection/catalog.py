@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy import exc as sa_exc
 
+from ..resource import REPEATED_KEY
 from .types import served_type
 
 __all__ = ["Entry", "Kind", "list_entries", "probe", "read_tables"]
@@ -20,6 +22,12 @@ Kind = Literal["table", "view", "materialized view", "foreign table"]
 _GEOMETRIES = (
     *("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon"),
     *("geometrycollection", "geomcollection"),
+)
+
+# the key of a table does not hold for the rows of its children (PostgreSQL manual, 5.11.1, "Caveats")
+_INHERITED = (
+    "SELECT DISTINCT n.nspname, c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent"
+    " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind = 'r'"
 )
 
 
@@ -75,6 +83,8 @@ def read_tables(
     """
     entries = list(entries)
     failed: dict[Entry, Exception] = {}
+    if connection.dialect.name in ("mysql", "mariadb"):
+        event.listen(metadata, "column_reflect", _unescape_name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sa_exc.SAWarning)  # types and expressions that SQLAlchemy does not know
         _read_together(connection, entries, metadata)
@@ -93,10 +103,35 @@ def read_tables(
         failed[entry] = LookupError("it has no columns")
         metadata.remove(tables.pop(entry))
     for entry, table in tables.items():
+        _forget_broken_keys(table)
         if entry.is_view:
             table.info["read_only"] = True
         _adapt(connection, table)
+    if connection.dialect.name == "postgresql":
+        for schema, name in connection.execute(sa.text(_INHERITED)):
+            for entry, table in tables.items():
+                if (entry.schema or connection.dialect.default_schema_name, entry.name) == (schema, name):
+                    table.info[REPEATED_KEY] = True
     return tables, failed
+
+
+def _forget_broken_keys(table: sa.Table) -> None:
+    """SQLite takes a foreign key to a column that is not there."""
+    for constraint in list(table.foreign_key_constraints):
+        try:
+            for element in constraint.elements:
+                _ = element.column
+        except sa_exc.NoReferencedColumnError:
+            table.constraints.discard(constraint)
+            for element in constraint.elements:
+                element.parent.foreign_keys.discard(element)
+        except sa_exc.NoReferencedTableError:
+            pass  # it is not served
+
+
+def _unescape_name(_inspector: Any, _table: sa.Table, column: Any) -> None:
+    """SHOW CREATE TABLE doubles the backticks of a name, and SQLAlchemy leaves them so."""
+    column["name"] = column["name"].replace("``", "`")
 
 
 def probe(connection: sa.Connection, table: sa.Table) -> Exception | None:
@@ -171,7 +206,10 @@ def _set_row_id(connection: sa.Connection, table: sa.Table, declared: dict[str, 
     (key,) = table.primary_key.columns
     statement = sa.text("SELECT sql FROM sqlite_master WHERE type = 'table' AND name = :name")
     sql = str(connection.execute(statement, {"name": table.name}).scalar() or "") if table.schema is None else ""
-    if declared.get(key.name, "").upper() != "INTEGER" or re.search(r"\bWITHOUT\s+ROWID\b[^)]*$", sql, re.IGNORECASE):
+    has_row_id = not re.search(r"\bWITHOUT\s+ROWID\b[^)]*$", sql, re.IGNORECASE)
+    if declared.get(key.name, "").upper() == "INTEGER" or not has_row_id:
+        key.nullable = False  # any other key of a table with row ids may hold NULL
+    if declared.get(key.name, "").upper() != "INTEGER" or not has_row_id:
         key.autoincrement = False
 
 

@@ -6,6 +6,7 @@ value of SQLite that is not of its column's type goes out as it is.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -23,6 +24,7 @@ _Processor = Callable[[Any], Any] | None
 _PLAIN: tuple[type[Any], ...] = (
     *(sa.Enum, sa.Boolean, sa.Uuid, sa.JSON, sa.Integer, sa.Numeric, sa.Float, sa.DateTime, sa.Date, sa.Time),
     *(sa.Interval, postgresql.INTERVAL, sa.LargeBinary, sa.BINARY, sa.VARBINARY, sa.String, mysql.SET),
+    *(mysql.TINYBLOB, mysql.MEDIUMBLOB, mysql.LONGBLOB),
 )
 _IN_ARRAYS = (sa.Enum, sa.Boolean, sa.Uuid, sa.Integer, sa.Numeric, sa.Float, sa.String, sa.JSON)
 _NUMERIC_NAMES = frozenset({"NUMERIC", "DECIMAL", "DEC", "NUMBER", "MONEY", "SMALLMONEY", "CURRENCY", "FIXED"})
@@ -53,12 +55,17 @@ class TextArray(postgresql.ARRAY[str]):
     cache_ok = True
     render_bind_cast = True
 
-    def __init__(self) -> None:
+    def __init__(self, stored: Type | None = None) -> None:
         super().__init__(sa.Text())
+        self.stored = stored
 
     def adapt(self, cls: type[Any], **kw: Any) -> Any:
         """Stay what this is; a dialect would put its own type in the place, which selects no text."""
-        return TextArray()
+        return TextArray(self.stored)
+
+    def bind_expression(self, bindvalue: sa.BindParameter[Any]) -> sa.ColumnElement[Any] | None:
+        """Store the items as what they are."""
+        return None if self.stored is None else sa.cast(bindvalue, postgresql.ARRAY(self.stored))
 
     def column_expression(self, colexpr: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """Select the items as text."""
@@ -84,6 +91,29 @@ class BitNumber(sa.types.TypeDecorator[int]):
     def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         """Select the column as a number."""
         return column.op("+")(sa.literal_column("0"))
+
+
+class WideTime(mysql.TIME):
+    """A TIME of MySQL or MariaDB: a time of day, or the text of one that is negative or longer than a day."""
+
+    def adapt(self, cls: type[Any], **kw: Any) -> Any:
+        """Stay what this is; a dialect would put its own type in the place, which cuts at a day."""
+        return WideTime(fsp=self.fsp)
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Any:
+        """Read what the driver has as a length of time."""
+
+        def read(value: Any) -> Any:
+            if not isinstance(value, dt.timedelta):
+                return value
+            if dt.timedelta() <= value < dt.timedelta(days=1):
+                return (dt.datetime(1, 1, 1) + value).time()  # noqa: DTZ001  # a clock without a zone
+            seconds, rest = divmod(abs(value), dt.timedelta(seconds=1))
+            sign = "-" if value < dt.timedelta() else ""
+            text = f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+            return f"{text}.{rest.microseconds:06}" if rest else text
+
+        return read
 
 
 INCOMPARABLE = (BitNumber, GeometryAsText)
@@ -184,8 +214,8 @@ def served_type(type_: Type, dialect: str, declared: str | None = None, *, key: 
         item_type: Any = type_.item_type
         item = served_type(item_type, dialect)
         if isinstance(item_type, postgresql.DOMAIN):  # the driver does not know an array of a domain
-            return TextArray()
-        return postgresql.ARRAY(item) if isinstance(item, _IN_ARRAYS) else TextArray()
+            return TextArray(item_type)
+        return postgresql.ARRAY(item) if isinstance(item, _IN_ARRAYS) else TextArray(item_type)
     return type_ if isinstance(type_, _PLAIN) else AsText()
 
 
@@ -228,6 +258,8 @@ def _mysql(type_: Type, declared: str | None) -> Type:
         return type_
     if isinstance(type_, mysql.YEAR):
         return mysql.SMALLINT(unsigned=True)
+    if isinstance(type_, mysql.TIME):
+        return WideTime(fsp=type_.fsp)
     if isinstance(type_, mysql.BIT):
         return BitNumber()
     return type_ if isinstance(type_, _PLAIN) else AsText()

@@ -1,0 +1,9 @@
+**/__pycache__
+.git
+.venv
+.env
+.mypy_cache
+.pytest_cache
+.ruff_cache
+tests
+*.db*

@@ -1,0 +1,14 @@
+__pycache__/
+*.py[cod]
+*.egg-info/
+.venv/
+.env
+.mypy_cache/
+.pytest_cache/
+.ruff_cache/
+build/
+dist/
+*.db
+*.db-shm
+*.db-wal
+*.migration-lock
