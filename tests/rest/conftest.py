@@ -19,6 +19,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.engines import live_engines
+from fastapi_sqlalchemy.observe.engine_events import EngineEvents, Listener
 from fastapi_sqlalchemy.rest import CRUDRouter
 from tests.support.caches import empty_caches
 from tests.support.databases import server_url, temporary_database
@@ -87,13 +88,14 @@ class Shop:
         return [engine for engine in live_engines() if engine.url.database == self.db.url.database]
 
     def statements(self) -> Statements:
-        return Statements()
+        return Statements(self.db.url.database)
 
 
 class Statements:
-    """Records what every engine of the package executes."""
+    """Records what the engines of one database execute, those that are built meanwhile included."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: str | None) -> None:
+        self.database = database
         self.texts: list[str] = []
         self.parameters: list[Any] = []
 
@@ -103,14 +105,14 @@ class Statements:
             self.parameters.append(parameters)
 
     def __enter__(self) -> Self:
-        self.engines = list(live_engines())
-        for engine in self.engines:
-            sa.event.listen(engine, "before_cursor_execute", self._note)
+        self.events = EngineEvents(self._listeners)
         return self
 
     def __exit__(self, *error: object) -> None:
-        for engine in self.engines:
-            sa.event.remove(engine, "before_cursor_execute", self._note)
+        self.events.close()
+
+    def _listeners(self, engine: sa.Engine) -> list[Listener]:
+        return [("before_cursor_execute", self._note)] if engine.url.database == self.database else []
 
 
 def declare(db: SQLAlchemy) -> dict[str, Any]:

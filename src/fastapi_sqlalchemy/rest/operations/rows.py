@@ -22,7 +22,17 @@ from ..hooks import Hooks
 from ..ownership import Ownership
 from ..resource import Resource
 
-__all__ = ["Row", "Shape", "Target", "UnreadableRowError", "dialect_of", "execute", "fetch", "key_criteria"]
+__all__ = [
+    "Row",
+    "Shape",
+    "Target",
+    "UnreadableRowError",
+    "connected_dialect",
+    "dialect_of",
+    "execute",
+    "fetch",
+    "key_criteria",
+]
 
 Row = tuple[Any, ...]
 
@@ -132,6 +142,11 @@ class Shape:
 def dialect_of(session: Session) -> Any:
     """Return the dialect that the session speaks."""
     return session.get_bind().dialect
+
+
+def connected_dialect(session: Session) -> Any:
+    """Return the dialect of the session's connection: until the first one, it does not know what its server can do."""
+    return session.connection().dialect
 
 
 def key_criteria(resource: Resource, key: Sequence[Any]) -> list[sa.ColumnElement[bool]]:

@@ -14,7 +14,7 @@ from ..fields import Field
 from ..narrowing import is_dict
 from ..resource import Resource
 from .references import check_references
-from .rows import Row, Shape, Target, dialect_of, fetch
+from .rows import Row, Shape, Target, connected_dialect, dialect_of, fetch
 from .write import Values, columns_of, create, needs_unit_of_work, not_found, prepare_session, returned, update
 
 __all__ = ["conflict_targets", "upsert"]
@@ -82,7 +82,7 @@ def _batch(session: Session, target: Target, batch: Sequence[Values], conflict: 
     resource = target.resource
     shape = Shape.of(resource)
     statement = _statement(session, target, [columns_of(resource, values) for values in batch], conflict)
-    if dialect_of(session).insert_returning and not target.cautious:
+    if connected_dialect(session).insert_returning and not target.cautious:
         stored = returned(session, statement, shape)
     else:
         session.execute(statement)

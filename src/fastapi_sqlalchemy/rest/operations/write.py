@@ -21,7 +21,7 @@ from ..fields import Field
 from ..narrowing import is_dict, is_table
 from ..resource import Resource
 from .references import check_references
-from .rows import Row, Shape, Target, dialect_of, execute, fetch, key_criteria
+from .rows import Row, Shape, Target, connected_dialect, dialect_of, execute, fetch, key_criteria
 
 __all__ = [
     "columns_of",
@@ -122,7 +122,7 @@ def delete(session: Session, target: Target, key: Sequence[Any], if_match: str |
     table = _table(resource)
     criteria = [*key_criteria(resource, key), *target.visible]
     hooked = target.hooks.around("delete")
-    returning = dialect_of(session).delete_returning and not target.cautious
+    returning = connected_dialect(session).delete_returning and not target.cautious
     if if_match is not None or hooked or resource.deleted is not None or not returning:
         current = select_row(session, target, key, lock=True)
         if if_match is not None:
@@ -164,7 +164,7 @@ def _change(
         return current or select_row(session, target, key)
     criteria = [*key_criteria(resource, key), *target.visible]
     statement = sa.update(_table(resource)).where(*criteria).values(columns_of(resource, values))
-    if dialect_of(session).update_returning and not target.cautious and not target.hooks.around(operation):
+    if connected_dialect(session).update_returning and not target.cautious and not target.hooks.around(operation):
         rows = returned(session, statement, shape)
         if not rows:
             raise not_found(resource)
@@ -264,7 +264,7 @@ def _lock_entity(session: Session, target: Target, key: Sequence[Any]) -> Any:
 def _insert(session: Session, resource: Resource, rows: Sequence[Values]) -> list[Row]:
     """Insert with one statement for all rows that set the same columns."""
     shape = Shape.of(resource)
-    dialect = dialect_of(session)
+    dialect = connected_dialect(session)
     table = _table(resource)
     prepared = [columns_of(resource, values) for values in rows]
     if not dialect.insert_returning:
