@@ -2,7 +2,7 @@
 #   make run          the demo at http://127.0.0.1:8000
 #   make test         all tests
 #   make check        linters and type checkers
-#   make servers      install PgBouncer and Galera from Debian, for the reliability tests that need them (asks for root)
+#   make servers      install PgBouncer and Galera from Debian, for make reliability (asks for root)
 #   make docs         the documentation as a site, in site/
 #   make reference    write the page of the command line anew
 #   make pictures     take the pictures of the documentation in Chromium
@@ -24,7 +24,18 @@ define check_python
 @$(PYTHON) tools/check_python.py
 endef
 
-.PHONY: help run test check docs reference chromium pictures servers benchmark reliability clean
+# a package, what finds its program, and what is skipped without it
+define from_debian
+@{ $(2); } >/dev/null 2>&1 || \
+if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	echo "Installing $(1) from Debian for $(3): apt-get install $(1)"; \
+	export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+	{ apt-get install -y -qq $(1) || { apt-get update -qq && apt-get install -y -qq $(1); }; } >/dev/null 2>&1 || \
+	echo "$(1) COULD NOT BE INSTALLED: $(3) are skipped."; \
+else echo "NO $(1): $(3) are skipped. To run them: apt-get install $(1) (as root)."; fi
+endef
+
+.PHONY: help run test check docs reference chromium pgbouncer pictures servers benchmark reliability clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -32,7 +43,7 @@ help:
 run: .venv-run/.ready
 	@$(RUN) -m examples.demo
 
-test: .venv/.ready chromium
+test: .venv/.ready chromium pgbouncer
 	@$(DEV) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 check: .venv/.ready
@@ -41,14 +52,12 @@ check: .venv/.ready
 	@$(DEV) -m mypy
 	@$(DEV) -m pyright
 
-# the browser tests of the admin want one; without it they are skipped, and with CI=true the run fails
+# the browser tests want Chromium, without which a run with CI=true fails, and those of poolers want PgBouncer
 chromium:
-	@command -v "$${CHROMIUM:-chromium}" >/dev/null 2>&1 || command -v chromium-browser >/dev/null 2>&1 || \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
-		echo "Installing Chromium from Debian for the browser tests: apt-get install chromium"; \
-		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null 2>&1 || \
-		echo "CHROMIUM COULD NOT BE INSTALLED: the browser tests are skipped."; \
-	else echo "NO CHROMIUM: the browser tests are skipped. To run them: apt-get install chromium (as root)."; fi
+	$(call from_debian,chromium,command -v "$${CHROMIUM:-chromium}" || command -v chromium-browser,the browser tests)
+
+pgbouncer:
+	$(call from_debian,pgbouncer,PATH="$$PATH:/usr/sbin" command -v pgbouncer,the tests of PgBouncer)
 
 docs: .venv/.ready
 	@$(DEV) -m zensical build --strict
