@@ -67,8 +67,13 @@ def _is_wanted(item: pytest.Item) -> bool:
     return marker is None or backend is None or backend in marker.args
 
 
-def pytest_collection_finish() -> None:
-    """Keep what is loaded by now out of the collections that follow every test."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """See that xdist keeps groups together, and keep what is loaded by now out of the collections after every test."""
+    if getattr(session.config.option, "loadgroup", False):
+        for item in session.items:
+            marker = item.get_closest_marker("xdist_group")
+            if marker is not None and not item.nodeid.endswith(f"@{marker.args[0]}"):
+                raise pytest.UsageError(f"pytest-xdist does not see the group of {item.nodeid}: is this pytest too new?")
     gc.collect()
     gc.freeze()
 
