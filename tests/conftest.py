@@ -73,7 +73,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         for item in session.items:
             marker = item.get_closest_marker("xdist_group")
             if marker is not None and not item.nodeid.endswith(f"@{marker.args[0]}"):
-                raise pytest.UsageError(f"pytest-xdist does not see the group of {item.nodeid}: is this pytest too new?")
+                raise pytest.UsageError(f"pytest-xdist does not see the group of {item.nodeid}: a pytest too new?")
     gc.collect()
     gc.freeze()
 
