@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from ..exceptions import DatabaseUnavailableError
+from .rollback import RolledBackFirst
 from .sqlstate import cause_of
 from .violations import violation_of
 
@@ -322,7 +323,8 @@ def _as_list(metadata: MetaData | Iterable[MetaData] | None) -> list[MetaData]:
 
 
 def _database_handler(handlers: Mapping[Any, Any]) -> DatabaseErrorHandler | None:
-    return next((handler for handler in handlers.values() if isinstance(handler, DatabaseErrorHandler)), None)
+    found = (each.handler if isinstance(each, RolledBackFirst) else each for each in handlers.values())
+    return next((handler for handler in found if isinstance(handler, DatabaseErrorHandler)), None)
 
 
 def _add_database_handler(handlers: MutableMapping[Any, Any], metadata: Iterable[MetaData]) -> None:

@@ -20,13 +20,14 @@ from ..database import Binding, SQLAlchemy
 from ..engines import EngineSource
 from ..engines.positions import Watermark
 from ..exceptions import MissingSessionError, RequestTimeoutError, SessionClosedError
-from ..scope import IN_USE, Frame, Interruption, Scope
+from ..scope import IN_USE, Interruption, Scope
 from .deadline import Deadline
 from .departures import Departure, is_watched
 from .messages import BODIES, cors_of, has_length, is_event_stream
 from .position import response_headers, watermark_for
 from .problems import DatabaseErrorHandler, handle_database_errors
 from .requests import expects_writes
+from .rollback import roll_back_first
 from .sqlstate import DEADLINE, TIMEOUT, UNAVAILABLE, cause_of
 from .startup import describe_failure
 
@@ -75,12 +76,13 @@ class Exchange:
     _other_work: tuple[Interruption, ...] = ()
     _ending = False
     _overruled = False
+    _guarded = False
 
     def __init__(
-        self, databases: Databases, outer: Frame | None, asgi_scope: ASGIScope, receive: Receive, send: Send
+        self, databases: Databases, outer: Exchange | None, asgi_scope: ASGIScope, receive: Receive, send: Send
     ) -> None:
         self._databases = databases
-        self._outer: Frame | None = outer
+        self._outer: Exchange | None = outer
         self._asgi_scope: Any = asgi_scope
         self._receive: Any = receive
         self._send: Any = send
@@ -102,6 +104,8 @@ class Exchange:
         """The request's scope of this database, opened on the first call."""
         for scope in self.scopes:
             if scope.owner is owner:
+                if not self._guarded:
+                    self._guard()
                 return scope
         outer = None if self._outer is None else self._outer.scope_of(owner)
         open_scope = self._databases.get(cast(SQLAlchemy, owner))
@@ -117,9 +121,17 @@ class Exchange:
         if self._asgi_scope is not None:
             if not self._started and (stack := self._asgi_scope.get("fastapi_function_astack")) is not None:
                 stack.push(self._note)
-            # answered by the application that serves the request: its inner middleware, CORS included, sees the problem
-            handle_database_errors(self._asgi_scope, cast(SQLAlchemy, owner).metadata)
+            self._guard()
         return scope
+
+    def _guard(self) -> None:
+        """Have exceptions handled by the application that serves the request, after its transactions are rolled back.
+
+        Its inner middleware, CORS included, sees the problem that answers a database error.
+        """
+        if self._asgi_scope is not None:
+            handle_database_errors(self._asgi_scope, *(database.metadata for database in self._databases))
+            self._guarded = roll_back_first(self._asgi_scope)
 
     def watermark_of(self, source: EngineSource) -> Watermark | None:
         """What the request has to see of a database with replicas: what its token says, and what it has written."""
@@ -181,7 +193,7 @@ class Exchange:
         have been cancelled in the middle, and nobody got the result. That is no clean end.
         """
         try:
-            await self._complete(clean=self._finished or self._asgi_scope["type"] != "http")
+            await self._complete(clean=self._finished if self._asgi_scope["type"] == "http" else not self._raised)
         except Exception as error:
             if self._started or self._asgi_scope["type"] != "http":
                 raise
@@ -209,6 +221,13 @@ class Exchange:
             await self._answer(error, application)
         finally:
             await self.close()
+
+    async def roll_back(self) -> None:
+        """An exception is about to be answered by a handler of the application: undo what the request has done."""
+        self._raised = True
+        await self._complete(clean=False)
+        if self._outer is not None:
+            await self._outer.roll_back()
 
     async def refuse(self, error: Exception) -> None:
         """Answer a request that the application does not get to see."""
