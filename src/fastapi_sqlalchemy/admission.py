@@ -11,13 +11,13 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import anyio.from_thread
 import anyio.to_thread
-from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool, QueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool, PoolProxiedConnection, QueuePool
 from sqlalchemy.util import await_only
 
 from .exceptions import PoolQueueFullError, PoolTimeoutError
@@ -405,6 +405,14 @@ class AsyncGatedQueuePool(_Gated, AsyncAdaptedQueuePool):
         super().__init__(creator, **options)
         self.open_gate()
 
+    def connect(self) -> PoolProxiedConnection:
+        """As the pool's; see `_raise_as_of_dialect`."""
+        try:
+            return super().connect()
+        except Exception as error:
+            _raise_as_of_dialect(self._dialect, error)
+            raise
+
     def _do_get(self) -> ConnectionPoolEntry:
         timers = self.checkout_timers
         return _timed(self._get, timers) if timers else self._get()
@@ -417,6 +425,17 @@ class AsyncGatedQueuePool(_Gated, AsyncAdaptedQueuePool):
         if ticket is None:
             ticket = await_only(gate.acquire_async())
         return self._take(gate, ticket)
+
+
+def _raise_as_of_dialect(dialect: Any, error: Exception) -> None:
+    """Raise an error of asyncpg as SQLAlchemy's dialect would.
+
+    What a connection runs when it is new, SQLAlchemy's own codecs for JSON among it, talks to the driver itself.
+    """
+    translations: Mapping[type, Any] = getattr(dialect.loaded_dbapi, "_asyncpg_error_translate", {})
+    for base in type(error).__mro__:
+        if base in translations:
+            raise translations[base](error.args[0] if error.args else "", error) from error
 
 
 def _timed(get: Callable[[], ConnectionPoolEntry], timers: tuple[Callable[[float], None], ...]) -> ConnectionPoolEntry:

@@ -159,13 +159,13 @@ def test_r19_reads_survive_backends_that_are_terminated_and_failed_writes_are_50
     figure: Any,
 ) -> None:
     seconds, chance, ledger = size(5, 60) / 2, random.Random(seed), Ledger()
-    reads: list[int] = []
+    reads: list[Answer] = []
     terminated = 0
 
     async def read(prefix: str) -> None:
         async with Connection(shop.port) as connection:
             while True:
-                reads.append((await connection.request("GET", f"{prefix}/items/1")).status)
+                reads.append(await connection.request("GET", f"{prefix}/items/1"))
 
     async def terminate() -> None:
         nonlocal terminated
@@ -186,9 +186,10 @@ def test_r19_reads_survive_backends_that_are_terminated_and_failed_writes_are_50
         await asyncio.gather(*readers, return_exceptions=True)
 
     assert asyncio.run(fetch(shop.port, "POST", "/middleware/sync/items", {"name": "first"})).status == 201
+    written_before = len(shop.log)
     asyncio.run(load(shop.port, 4, ledger, terminate()))
     statuses, lost = Counter(ledger.statuses), ledger.lost(database)
-    failed = [status for status in reads if status != 200]
+    failed = [(answer.status, answer.body) for answer in reads if answer.status != 200]
     figure(
         "R19",
         variant=variant,
@@ -201,6 +202,7 @@ def test_r19_reads_survive_backends_that_are_terminated_and_failed_writes_are_50
     )
     assert (failed, lost) == ([], set())
     assert set(statuses) <= {503}
+    assert "Traceback" not in shop.log[written_before:], shop.log[written_before:]
 
 
 def test_r20_frozen_backends_cost_a_503_by_the_deadline_and_other_routes_nothing(

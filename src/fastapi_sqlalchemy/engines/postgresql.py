@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +16,9 @@ __all__ = ["connect_args", "hold_deadlines"]
 
 GRACE = 0.25
 """Seconds that the client gives the server to end a statement by itself before it drops the connection."""
+
+OPENED_AT_MOST = 2
+"""How often a connection of psycopg is opened where the server ends it while that happens."""
 
 
 def connect_args(
@@ -80,6 +84,7 @@ def _bounded_classes(statement_bound: float | None, connect_bound: float | None)
     """Connections whose waits end: ``bound`` seconds for an answer, changeable for the next statement."""
     import psycopg
     from psycopg import errors
+    from psycopg.waiting import WAIT_R
 
     wait_timeout: type[Exception] = errors._WaitTimeout  # pyright: ignore[reportPrivateUsage]  # raised by wait(timeout)
 
@@ -87,16 +92,27 @@ def _bounded_classes(statement_bound: float | None, connect_bound: float | None)
         connection.pgconn.finish()
         return errors.ConnectionTimeout(f"the server did not answer within {connection.bound:g} seconds")
 
-    def connecting(generator: Any) -> Generator[Any, Any, Any]:
-        """Hold the bound of a connect, which libpq rounds up to two seconds; psycopg looks in every 0.1 seconds."""
+    def connecting(begin: Callable[[], Any]) -> Generator[Any, Any, Any]:
+        """Hold the bound of a connect, which libpq rounds up to two seconds; psycopg looks in every 0.1 seconds.
+
+        A server that was there and ended the connection is asked once more, in the same time: its backend may have
+        been terminated. libpq keeps to itself the SQLSTATE that it was told, so that every such end counts.
+        """
         give_up = math.inf if connect_bound is None else time.monotonic() + connect_bound
+        generator, tries, heard = begin(), 1, False
         ready: Any = None
         while True:
             try:
                 waits_for = generator.send(ready)
             except StopIteration as end:
                 return end.value
+            except psycopg.OperationalError:
+                if not heard or tries == OPENED_AT_MOST:
+                    raise
+                generator, tries, heard, ready = begin(), tries + 1, False, None
+                continue
             ready = yield waits_for
+            heard = heard or bool(ready and waits_for[1] == WAIT_R)
             if time.monotonic() > give_up:
                 generator.close()
                 raise errors.ConnectionTimeout(f"the server did not accept the connection within {connect_bound:g} s")
@@ -106,7 +122,7 @@ def _bounded_classes(statement_bound: float | None, connect_bound: float | None)
 
         @classmethod
         def _connect_gen(cls, *args: Any, **options: Any) -> Any:
-            return connecting(super()._connect_gen(*args, **options))
+            return connecting(functools.partial(super()._connect_gen, *args, **options))
 
         def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
             if timeout is not None:
@@ -121,7 +137,7 @@ def _bounded_classes(statement_bound: float | None, connect_bound: float | None)
 
         @classmethod
         def _connect_gen(cls, *args: Any, **options: Any) -> Any:
-            return connecting(super()._connect_gen(*args, **options))
+            return connecting(functools.partial(super()._connect_gen, *args, **options))
 
         async def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
             waiting: Awaitable[Any] = super().wait(gen, interval, self.bound if timeout is None else timeout)

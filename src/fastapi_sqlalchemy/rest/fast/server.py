@@ -101,10 +101,13 @@ class ServerReads:
         await self._give_back(pool, connection)
         return found.processed()
 
-    @staticmethod
-    def _take(pool: AsyncGatedQueuePool) -> Any:
+    def _take(self, pool: AsyncGatedQueuePool) -> Any:
         """A connection in autocommit; waits for one at the gate."""
-        connection: Any = pool.connect()
+        try:
+            connection: Any = pool.connect()
+        except self.dialect.loaded_dbapi.Error as error:
+            self._raise(None, error)
+            raise
         try:
             usable = end_transaction_mode(connection.info, connection.dbapi_connection)
         except BaseException as error:
