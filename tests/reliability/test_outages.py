@@ -66,7 +66,7 @@ async def load(port: int, writers: int, ledger: Ledger, during: Coroutine[Any, A
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def every_door(port: int, times: int = 5) -> list[int]:
+async def every_door(port: int, times: int = 2) -> list[int]:
     """The statuses of writes and reads through every door, several at once."""
 
     async def one(prefix: str) -> list[int]:
