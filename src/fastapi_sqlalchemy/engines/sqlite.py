@@ -115,12 +115,16 @@ def share_transaction(info: Mapping[str, Any], other: dict[str, Any] | None) -> 
             other[_STATE] = state
 
 
-def start_statement(info: Mapping[str, Any], seconds: float | None) -> bool:
-    """Give what the connection runs next its deadline. False where the connection was not configured here."""
+def start_statement(info: Mapping[str, Any], seconds: float | None, *, turns: int | None = None) -> bool:
+    """Give what the connection runs next its deadline, and no more than ``turns`` looks of the progress handler.
+
+    False where the connection was not configured here.
+    """
     state: _State | None = info.get(_STATE)
     if state is None:
         return False
     state.deadline = float("inf") if seconds is None else time.monotonic() + seconds
+    state.turns = turns
     return True
 
 

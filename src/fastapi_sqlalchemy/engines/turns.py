@@ -8,9 +8,15 @@ import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-__all__ = ["writers_turn"]
+__all__ = ["is_turn_taken", "writers_turn"]
 
 _locks: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = weakref.WeakKeyDictionary()
+
+
+def is_turn_taken(database: str) -> bool:
+    """Whether a writer of this file is at work in this event loop, so that the next one would have to wait."""
+    lock = _locks.get(asyncio.get_running_loop(), {}).get(database)
+    return lock is not None and lock.locked()
 
 
 @asynccontextmanager

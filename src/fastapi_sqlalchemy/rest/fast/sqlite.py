@@ -2,7 +2,7 @@
 
 Only what is short runs there. A statement that takes more than ``TURNS`` looks of the progress handler is interrupted,
 a locked file is not waited for, and no connection is opened: in all these cases the ordinary path does the read, in a
-worker thread. Nothing is awaited while a connection is held, and nothing is written.
+worker thread. Nothing is awaited while a connection is held, and nothing is written (see ``group_commit``).
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import anyio.to_thread
 from sqlalchemy import Engine
 from sqlalchemy import exc as sa_exc
 
 from ...admission import GatedQueuePool
-from ...engines.sqlite import end_brief_read, start_brief_read, start_statement
-from ...engines.turns import writers_turn
+from ...engines.sqlite import end_brief_read, start_brief_read
 from ...exceptions import DatabaseUnavailableError
 from ..operations.rows import Row
+from .group_commit import GroupCommit
 from .statement import DriverStatement, Found
 from .work import UNREADABLE, GiveWay, Statements, Work
 
@@ -41,10 +40,9 @@ class SQLiteReads:
 
     def __init__(self, engine: Engine, statement_timeout: float | None) -> None:
         self.engine = engine
-        self.statement_timeout = statement_timeout
-        self._patience: float | None = getattr(engine.pool, "timeout", lambda: None)()
         self.dialect = engine.dialect
         self._statements = Statements(engine.dialect)
+        self._writes = GroupCommit(engine, statement_timeout)
 
     async def run(self, work: Work[T], *, snapshot: bool = False) -> T:
         """Run the statements of ``work``; ``snapshot`` lets several of them see one state of the database.
@@ -72,28 +70,8 @@ class SQLiteReads:
             connection.close()
 
     async def write(self, statement: DriverStatement, values: Mapping[str, Any]) -> list[Row]:
-        """Run a statement in a worker thread, when it is the turn of this writer; raises `GiveWay`."""
-        async with writers_turn(str(self.engine.url.database), self._patience):
-            return await anyio.to_thread.run_sync(self._write, statement, values)
-
-    def _write(self, statement: DriverStatement, values: Mapping[str, Any]) -> list[Row]:
-        try:
-            connection: Any = self.engine.pool.connect()
-        except (sa_exc.SQLAlchemyError, DatabaseUnavailableError) as error:
-            raise GiveWay from error
-        try:
-            driver: sqlite3.Connection = connection.driver_connection
-            if not start_statement(connection.info, self.statement_timeout):
-                raise GiveWay
-            driver.execute("BEGIN IMMEDIATE")
-            cursor = driver.execute(statement.text, statement.parameters(values))
-            rows = statement.rows(cursor.fetchall(), cursor.description).processed()
-            driver.execute("COMMIT")
-            return rows
-        except _FAILURES as error:
-            raise GiveWay from error
-        finally:
-            connection.close()  # rolls back what was not committed
+        """Run a statement in a worker thread and commit it, others' with it; raises `GiveWay`."""
+        return await self._writes.write(statement, values)
 
     def _run(self, driver: sqlite3.Connection, work: Work[T], snapshot: bool) -> T:
         if snapshot:
