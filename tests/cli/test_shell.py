@@ -66,6 +66,29 @@ def test_code_that_raises_ends_with_1_and_one_line_and_with_debug_the_traceback(
     assert "Traceback" in run(project, "--debug", "shell", "-c", "1 / 0").stderr
 
 
+def test_code_may_await_and_sees_one_async_session(project: Path) -> None:
+    kept = run(
+        project,
+        "shell",
+        "-c",
+        "db.async_session.add(Note(text='kept'))\nawait db.async_session.commit()\n"
+        "print((await Note.aget(1)).text, Note.query.count())",
+    )
+    assert (kept.returncode, kept.stdout, kept.stderr) == (0, "kept 1\n", "")
+    dropped = "db.async_session.add(Note(text='dropped')); await db.async_session.flush()"
+    assert run(project, "shell", "-c", dropped).returncode == 0
+    assert run(project, "shell", "-c", "print(Note.query.count())").stdout == "1\n"
+    failed = run(project, "shell", "-c", "await Note.aget_or_404(7); print('not here')")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert len(failed.stderr.splitlines()) == 1
+
+
+def test_nothing_is_committed_by_itself_though_the_database_commits_on_exit(project: Path) -> None:
+    (project / "main.py").write_text(APP.replace('notes.db"', 'notes.db", commit_on_exit=True'))
+    assert run(project, "shell", "-c", "db.session.add(Note(text='dropped'))").returncode == 0
+    assert run(project, "shell", "-c", "print(Note.query.count())").stdout == "0\n"
+
+
 WITHOUT_IPYTHON = """
 import sys
 sys.modules["IPython"] = None
@@ -78,10 +101,15 @@ main()
     "arguments", [("-m", "fastapi_sqlalchemy"), ("-c", WITHOUT_IPYTHON)], ids=["IPython", "Python"]
 )
 def test_lines_of_the_standard_input_are_run_in_one_scope(project: Path, arguments: tuple[str, ...]) -> None:
-    lines = "db.session.add(Note(text='a'))\nprint(Note.query.count() + 41)\n"
+    lines = "db.session.add(Note(text='a'))\nprint(Note.query.count() + 41)\ndb.session.rollback()\n"
+    lines += "session = db.async_session\nawait session.scalar(text('SELECT 1')) + 42\n"
+    lines += "print(len((await session.scalars(select(Note))).all()) + 44)\n"
     ended = python(project, *arguments, "shell", stdin=lines)
     assert ended.returncode == 0
     assert "42" in ended.stdout
+    assert "43" in ended.stdout
+    assert "44" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
     assert "Models: Note" in ended.stdout + ended.stderr
     assert ("In [1]" in ended.stdout) == (arguments[0] == "-m")
 
