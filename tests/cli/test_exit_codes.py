@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import fastapi_sqlalchemy
 from fastapi_sqlalchemy.cli import app, run
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "command-line.md"
@@ -118,6 +119,22 @@ def test_a_command_that_was_asked_for_wrongly_ends_with_2(command: str, capsys: 
     assert run([command, "--no-such-option"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "--no-such-option" in line
+
+
+@pytest.mark.parametrize("group", [(), ("db",), ("admin",)], ids=["all", "db", "admin"])
+def test_a_name_without_a_command_shows_its_help_as_it_stands(
+    group: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*group, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "..." not in shown.partition("Commands:")[2]
+    assert run(group) == 2
+    assert capsys.readouterr().err == shown
+
+
+def test_the_version_is_told_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"fastapi-sqlalchemy {fastapi_sqlalchemy.__version__}\n"
 
 
 def test_an_interrupted_command_ends_with_130(project: Path) -> None:

@@ -13,19 +13,19 @@ from ..admin import Accounts, AdminStore
 from ..admin.extra import require_extra
 from ..config import DatabaseConfig, parse_url
 from ..exceptions import ConfigurationError
-from .options import Db
+from .options import Db, Group
 from .target import url_of
 
 __all__ = ["app"]
 
-app = typer.Typer(help="The accounts that open an admin.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="The accounts that open an admin.", cls=Group, rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(help="The name of the account.", metavar="NAME")]
 Database = Annotated[
     str | None,
     typer.Argument(
         help="The database behind the admin, a URL or a SQLite file; else --db, DATABASE_URL, the project's.",
-        metavar="[DATABASE]",
+        metavar="DATABASE",
     ),
 ]
 Store = Annotated[

@@ -10,12 +10,14 @@ from typing import Annotated, NoReturn
 import typer
 from sqlalchemy import exc as sa_exc
 
+from .. import __version__
 from ..exceptions import FastAPISQLAlchemyError
 from ..web.startup import describe_failure
 from .admin import app as admin
 from .doctor import doctor
 from .migrations import app as migrations
 from .new import new
+from .options import Group
 from .routes import routes
 from .serve import serve
 from .shell import CodeFailedError, shell
@@ -27,24 +29,35 @@ app = typer.Typer(
     name="fastapi-sqlalchemy",
     help="FastAPI and SQLAlchemy, joined.",
     add_completion=False,
-    no_args_is_help=True,
+    cls=Group,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("new")(new)
-app.command("serve")(serve)
-app.command("routes")(routes)
-app.command("doctor")(doctor)
-app.command("load")(load)
-app.command("dump")(dump)
-app.command("seed")(seed)
-app.command("shell")(shell)
+app.command("new", short_help="Make a project that runs, migrates and passes its tests.")(new)
+app.command("serve", short_help="Serve the tables and views of a database as a REST API.")(serve)
+app.command("routes", short_help="List the routes with their session, login and owner.")(routes)
+app.command("doctor", short_help="Look for what is wrong with the databases, and tell the cure.")(doctor)
+app.command("load", short_help="Load a CSV, NDJSON or JSON file into a table.")(load)
+app.command("dump", short_help="Write the rows of a table to a CSV, NDJSON or JSON file.")(dump)
+app.command("seed", short_help="Put the rows in place that a database starts with.")(seed)
+app.command("shell", short_help="Open Python with the models loaded and a session at hand.")(shell)
 app.add_typer(admin, name="admin")
 app.add_typer(migrations, name="db")
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fastapi-sqlalchemy {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
     """FastAPI and SQLAlchemy, joined."""
 
 

@@ -15,13 +15,13 @@ from ..migrations.layout import INI
 from ..migrations.linter import Warning_
 from ..migrations.lock import PATIENCE
 from ..migrations.runner import Migrations, Step
-from .options import Db, Json
+from .options import Db, Group, Json
 
 __all__ = ["app"]
 
 app = typer.Typer(
     help="Migrations. Exit codes: 0 done; 1 check found something; 2 it could not be done.",
-    no_args_is_help=True,
+    cls=Group,
     rich_markup_mode=None,
 )
 
@@ -34,7 +34,7 @@ Message = Annotated[str | None, typer.Option("--message", "-m", help="What the r
 Revision = Annotated[str, typer.Argument(help="A revision, head, base, or a number of steps such as +1 or -1.")]
 
 
-@app.command("init")
+@app.command("init", short_help="Set migrations up: alembic.ini, env.py, a folder.")
 def init(
     db: Db = None,
     directory: Annotated[str, typer.Option("--directory", help="The folder for the revisions.")] = "migrations",
@@ -151,7 +151,7 @@ def stamp(revision: Revision, db: Db = None, config: Ini = None, name: Only = No
     _migrations(db, config, name).stamp(revision)
 
 
-@app.command("check")
+@app.command("check", short_help="Tell what differs between the models and the databases.")
 def check(db: Db = None, config: Ini = None, name: Only = None, as_json: Json = False) -> None:
     """Tell what differs between the models and the databases, and which revisions wait; exit code 1 where any."""
     migrations = _migrations(db, config, name)
@@ -172,7 +172,7 @@ def check(db: Db = None, config: Ini = None, name: Only = None, as_json: Json = 
         raise typer.Exit(1)
 
 
-@app.command("sql")
+@app.command("sql", short_help="Print the statements of an upgrade without running them.")
 def sql(
     revision: Revision = "head",
     down: Annotated[bool, typer.Option("--downgrade", help='The way back; REVISION is "from:to".')] = False,

@@ -51,7 +51,7 @@ def routes(
         typer.Argument(
             help='"module:variable" of the application or of a function that makes it; else pyproject.toml, else by '
             "looking.",
-            metavar="[APP]",
+            metavar="APP",
         ),
     ] = None,
     everything: Annotated[

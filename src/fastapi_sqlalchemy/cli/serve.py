@@ -28,7 +28,7 @@ _SETTINGS = "FASTAPI_SQLALCHEMY_SERVE"
 def serve(
     url: Annotated[
         str | None,
-        typer.Argument(help="A database URL, or the path of a SQLite file; else the project's.", metavar="[URL]"),
+        typer.Argument(help="A database URL, or the path of a SQLite file; else the project's.", metavar="URL"),
     ] = None,
     db: Db = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
