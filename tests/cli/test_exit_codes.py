@@ -79,7 +79,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / f"{name}.py").write_text(APP)
     (tmp_path / "pyproject.toml").write_text(f'[tool.fastapi-sqlalchemy]\ndb = "{name}:db"\napp = "{name}:app"\n')
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.delenv("DATABASE_URL", raising=False)
     return tmp_path
 

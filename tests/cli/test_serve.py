@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ SAMPLES = {"chinook/Chinook_Sqlite.sqlite": 11, "northwind/northwind.db": 13, "w
 
 
 def make_file(folder: Path, script: str = "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT)") -> Path:
+    folder.mkdir(exist_ok=True)
     path = folder / "shop.db"
     with sqlite3.connect(path) as raw:
         raw.executescript(script)
@@ -39,7 +41,7 @@ def make_file(folder: Path, script: str = "CREATE TABLE item (id INTEGER PRIMARY
 
 
 @contextmanager
-def client_of(path: Path | str, **options: Any) -> Iterator[TestClient]:
+def client_of(path: Path | str, **options: Any) -> Generator[TestClient]:
     app = create_app(ServeSettings(target=str(path), **options))
     with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
         yield client
@@ -73,6 +75,33 @@ def test_a_sample_has_a_start_page_with_counts_a_diagram_and_documentation(file:
         assert len(boxes) == SAMPLES[file]
         assert "http" not in picture.text.replace('xmlns="http://www.w3.org/2000/svg"', "")
         assert client.get("/docs").status_code == client.get("/openapi.json").status_code == 200
+
+
+def test_every_page_has_an_icon_of_the_servers_own(tmp_path: Path) -> None:
+    path = make_file(tmp_path, 'CREATE TABLE "favicon.ico" (id INTEGER PRIMARY KEY)')
+    for file, place in ((make_file(tmp_path / "other"), "/favicon.ico"), (path, "/-/favicon.ico")):
+        with client_of(file) as client:
+            assert client.get(place).headers["content-type"] == "image/svg+xml"
+            assert f'<link rel="icon" type="image/svg+xml" href=".{place}">' in client.get("/").text
+            docs = client.get("/docs").text
+            assert f'href="{place}"' in docs
+            assert "tiangolo" not in docs
+
+
+def test_the_start_page_tells_of_estimates_where_there_are_any_and_what_to_try(tmp_path: Path) -> None:
+    with client_of(
+        make_file(tmp_path, "CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, password TEXT)")
+    ) as client:
+        page = html.unescape(client.get("/").text)
+        assert "estimates" not in page
+        tried = re.findall(r'<a href="\.([^"]+)"><code>', page)
+        assert tried == ["/item?limit=5", "/item?sort=-id&limit=5", "/item?fields=id,name&count=exact"]
+        assert [client.get(address).status_code for address in tried] == [200, 200, 200]
+
+
+def test_documentation_that_cannot_have_its_script_leads_to_the_document(tmp_path: Path) -> None:
+    with client_of(make_file(tmp_path)) as client:
+        assert '<a href="/openapi.json">' in client.get("/docs").text
 
 
 @pytest.mark.parametrize("admin", [True, False])

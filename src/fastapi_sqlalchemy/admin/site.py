@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette_admin.base import BaseAdmin
 from starlette_admin.export import ExportConfig
@@ -30,6 +33,7 @@ __all__ = ["Site", "views_of"]
 
 _HERE = Path(__file__).parent
 _MAX_EXPORT = 100_000
+_UNKNOWN = HTTPException(500)
 _code = SharedCode()
 _LEFT_OUT = frozenset({"import", "inline-edit", "inline-edit-row", "file"})
 
@@ -72,6 +76,11 @@ class Site(BaseAdmin):
 
     def _init_csrf(self) -> None:
         """The guard binds tokens to sessions."""
+
+    async def _render_error(self, request: Request, exc: Exception = _UNKNOWN) -> Response:
+        response = await super()._render_error(request, exc)
+        response.headers.update(getattr(exc, "headers", None) or {})  # such as Allow
+        return response
 
     def _collect_core_routes(self) -> list[Route]:
         return [route for route in super()._collect_core_routes() if route.name not in _LEFT_OUT]

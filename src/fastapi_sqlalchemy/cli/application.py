@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
@@ -15,7 +16,7 @@ from fastapi import Depends, FastAPI, Request, params
 from fastapi.routing import APIRoute
 from sqlalchemy import exc as sa_exc
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 
 from ..admin import Admin
 from ..database import SQLAlchemy
@@ -25,7 +26,7 @@ from ..rest.narrowing import is_table
 from ..rest.reflect import Reflection, reflect
 from ..rest.resource import entity_of
 from ..rest.row_counts import RowCounts
-from ..rest.start_page import page_response, start_page, svg_response
+from ..rest.start_page import docs_page, page_response, start_page, svg_response
 from ..web.problems import install_problem_handlers
 from ..web.requests import is_loopback
 from ..web.startup import describe_failure
@@ -35,6 +36,7 @@ from .token import BearerToken
 __all__ = ["TEMPORARY", "ServeSettings", "add_admin", "create_app", "read_database"]
 
 _MAX_DRAWN = 150
+_ICON = Path(__file__).parents[1] / "admin" / "static" / "admin" / "icon.svg"
 
 TEMPORARY = "admin"
 """The name of the account that lives as long as the server."""
@@ -112,11 +114,12 @@ def create_app(settings: ServeSettings, found: tuple[Database, Reflection] | Non
         for db in (reflection.db, counts.db, *(() if admin is None else (admin.store.db,))):
             await db.adispose()
 
+    icon = _free("/favicon.ico", taken)
     app = FastAPI(
         title=database.title,
         description=f"{len(reflection.served)} tables and views of {database.label}.",
         version="1",
-        docs_url=docs,
+        docs_url=None,
         redoc_url=None,
         openapi_url=document,
         lifespan=lifespan,
@@ -143,9 +146,18 @@ def create_app(settings: ServeSettings, found: tuple[Database, Reflection] | Non
             document=document,
             diagram=picture,
             admin=None if admin is None else f"{admin.path}/",
+            icon=icon,
             write=reflection.write,
         )
         return page_response(page)
+
+    @app.get(icon, include_in_schema=False)
+    async def favicon() -> Response:
+        return FileResponse(_ICON, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+
+    @app.get(docs, include_in_schema=False)
+    async def documentation(request: Request) -> Response:
+        return docs_page(app, str(request.scope.get("root_path", "")).rstrip("/"), icon)
 
     if picture is not None:
         drawing: list[str] = []

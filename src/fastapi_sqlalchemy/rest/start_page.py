@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from urllib.parse import quote
 
-from starlette.responses import Response
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.responses import HTMLResponse, Response
 
 from .reflect import Served, Skipped
 from .row_counts import RowCount
 
-__all__ = ["page_response", "start_page", "svg_response"]
+__all__ = ["docs_page", "page_response", "start_page", "svg_response"]
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; color: #222 }
@@ -47,12 +49,13 @@ def start_page(
     document: str,
     diagram: str | None,
     admin: str | None,
+    icon: str,
     write: bool,
 ) -> str:
     """Return the page.
 
-    ``counts`` are by name, None where the caller may not see them; ``docs``, ``document``, ``diagram`` and ``admin``
-    are the paths of the documentation, the OpenAPI document, the picture of the schema and the admin.
+    ``counts`` are by name, None where the caller may not see them; ``docs``, ``document``, ``diagram``, ``admin`` and
+    ``icon`` are paths: of the documentation, the OpenAPI document, the picture of the schema, the admin and the icon.
     """
     links = [f'<a href="{_href(docs)}">Documentation</a>', f'<a href="{_href(document)}">OpenAPI</a>']
     if admin is not None:
@@ -64,7 +67,10 @@ def start_page(
             f'<h2>Tables and foreign keys</h2>\n<figure><a href="{_href(diagram)}">'
             f'<img src="{_href(diagram)}" alt="Tables and foreign keys"></a></figure>'
         )
-    mode = "Rows can be read and changed." if write else "Rows can be read."
+    told = ["Rows can be read and changed." if write else "Rows can be read."]
+    if any(str(count).startswith("≈") for count in (counts or {}).values()):
+        told.append("Numbers with ≈ are estimates.")
+    example = next((item for item in served if item.problem is None and item.resource is not None), None)
     rows = "\n".join(_row(item, counts, docs) for item in served)
     reasons = [item for item in skipped if item.reason not in ("excluded", "not named")]
     left_out = "".join(f"<li>{escape(item.name)}</li>" for item in reasons)
@@ -74,12 +80,14 @@ def start_page(
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
+<link rel="icon" type="image/svg+xml" href="{_href(icon)}">
 <style>{_STYLE}</style>
 </head>
 <body>
 <h1>{escape(title)}</h1>
 <p>{" · ".join(links)}</p>
-<p class="quiet">{mode} Numbers with ≈ are estimates.</p>
+<p class="quiet">{" ".join(told)}</p>
+{"" if example is None else _examples(example)}
 <table>
 <thead><tr><th>Name</th><th>Kind</th><th class="rows">Rows</th><th>Key</th><th></th></tr></thead>
 <tbody>
@@ -99,10 +107,42 @@ def page_response(page: str) -> Response:
     return Response(page.encode("utf-8", "replace"), headers=headers, media_type="text/html; charset=utf-8")
 
 
+def docs_page(app: FastAPI, base: str, icon: str) -> Response:
+    """Return the interactive documentation; where its script cannot be had, as without the internet, it says so.
+
+    ``base`` is the prefix that a proxy has taken off, ``icon`` the path of the icon.
+    """
+    document = f"{base}{app.openapi_url}"
+    page = get_swagger_ui_html(openapi_url=document, title=app.title, swagger_favicon_url=f"{base}{icon}")
+    html = bytes(page.body).decode()
+    place = '<div id="swagger-ui">'
+    assert place in html
+    told = (
+        "<style>@keyframes late { to { visibility: visible } }</style>"
+        '<p style="font: 16px/1.5 system-ui, sans-serif; margin: 2rem; visibility: hidden; '
+        'animation: late 0s 2s forwards">'
+        "This page takes its script from cdn.jsdelivr.net. Where the browser cannot reach it, read the "
+        f'<a href="{escape(document)}">OpenAPI document</a> itself.</p>'
+    )
+    return HTMLResponse(html.replace(place, place + told))
+
+
 def svg_response(svg: str) -> Response:
     """Return a picture that can do nothing but be seen."""
     headers = {**_HEADERS, "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
     return Response(svg.encode("utf-8", "replace"), headers=headers, media_type="image/svg+xml")
+
+
+def _examples(item: Served) -> str:
+    """Addresses to try, of a table that can be read."""
+    columns = [] if item.resource is None else [field.name for field in item.resource.fields.values() if field.readable]
+    shown = [f"{item.path}?limit=5"]
+    if columns:
+        shown.append(f"{item.path}?sort=-{quote(columns[0], safe='')}&limit=5")
+    if len(columns) > 1:
+        shown.append(f"{item.path}?fields={','.join(quote(name, safe='') for name in columns[:2])}&count=exact")
+    links = " · ".join(f'<a href="{_href(address)}"><code>{escape(address)}</code></a>' for address in shown)
+    return f"<p>Try {links}</p>"
 
 
 def _row(item: Served, counts: Mapping[str, RowCount] | None, docs: str) -> str:
