@@ -51,6 +51,7 @@ check: .venv/.ready
 	@$(DEV) -m ruff format --check .
 	@$(DEV) -m mypy
 	@$(DEV) -m pyright
+	@$(DEV) -m tools.check_projects
 
 # the browser tests want Chromium, without which a run with CI=true fails, and those of poolers want PgBouncer
 chromium:

@@ -18,6 +18,7 @@ from typing import Self
 import yaml
 
 from tests.docs.pages import Command, File, Step, Stop, prints_as_shown
+from tests.support.plugins import WITHOUT_FOREIGN_PLUGINS
 
 __all__ = ["Terminal"]
 
@@ -59,7 +60,7 @@ class Terminal:
                 "COLUMNS": "100",
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "PYTHONUNBUFFERED": "1",
-                "PYTEST_ADDOPTS": "-p no:asyncio -p no:cacheprovider",  # this environment has plugins that readers lack
+                "PYTEST_ADDOPTS": " ".join((*WITHOUT_FOREIGN_PLUGINS, "-p no:asyncio -p no:cacheprovider")),
             },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

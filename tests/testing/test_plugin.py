@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.databases import server_url, temporary_database
+from tests.support.plugins import WITHOUT_FOREIGN_PLUGINS
 
 PROJECT = Path(__file__).parent / "project"
 SETTINGS = """
@@ -77,9 +78,9 @@ def run_pytest(urls: Mapping[str, str], tmp_path: Path) -> Callable[..., Run]:
         (folder / "cases.py").replace(folder / "test_cases.py")
         (folder / "pyproject.toml").write_text(SETTINGS.format(mode=mode, settings=settings))
         report = tmp_path / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", f"--basetemp={tmp_path / 'temp'}"]
+        command = [sys.executable, "-m", "pytest", "-q", *WITHOUT_FOREIGN_PLUGINS]
         done = subprocess.run(
-            [*command, *arguments],
+            [*command, f"--junitxml={report}", f"--basetemp={tmp_path / 'temp'}", *arguments],
             cwd=folder,
             env={**os.environ, **urls, "SHOP_ASYNCIO_MODE": mode, **environment},
             capture_output=True,
@@ -155,6 +156,6 @@ def test_a_run_without_it_imports_nothing_of_the_package(tmp_path: Path) -> None
         "    assert request.config.pluginmanager.has_plugin('fastapi_sqlalchemy')\n"
         "    assert not {'fastapi_sqlalchemy', 'fastapi', 'sqlalchemy'} & set(sys.modules)\n"
     )
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", "test_plain.py"]
+    command = [sys.executable, "-m", "pytest", "-q", *WITHOUT_FOREIGN_PLUGINS, "test_plain.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
