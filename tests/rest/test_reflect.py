@@ -5,17 +5,14 @@
 from __future__ import annotations
 
 import base64
-import csv
 import datetime as dt
-import io
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
@@ -25,45 +22,10 @@ from openapi_spec_validator import validate
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.exceptions import ConfigurationError
-from fastapi_sqlalchemy.rest import Reflection, reflect
+from fastapi_sqlalchemy.rest import reflect
 from tests.support.databases import server_url, temporary_database
-from tests.support.reflected import PAGE, pages, serving
-from tests.support.samples import load_mariadb, load_postgresql, sample, sqlite_copy
-
-SAMPLES = {
-    "chinook-sqlite": ("sqlite", "chinook/Chinook_Sqlite.sqlite", 11),
-    "northwind-sqlite": ("sqlite", "northwind/northwind.db", 29),
-    "world-sqlite": ("sqlite", "world/world.sqlite", 3),
-    "chinook-postgresql": ("postgresql", "chinook/Chinook_PostgreSql.sql", 11),
-    "world-postgresql": ("postgresql", "world/world-pg.sql", 3),
-    "pagila-postgresql": ("postgresql", "pagila/pagila.sql", 30),
-    "chinook-mariadb": ("mariadb", "chinook/Chinook_MySql.sql", 11),
-}
-
-
-@pytest.fixture(params=SAMPLES, scope="module")
-def sample_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
-    database, file, count = SAMPLES[request.param]
-    sample(file)
-    if database == "sqlite":
-        yield f"sqlite:///{sqlite_copy(file, tmp_path_factory.mktemp('sample'))}", count
-        return
-    if server_url(database) is None:
-        pytest.skip(f"NO {database.upper()} SERVER TAKES PART (see CONTRIBUTING.md, Databases)")
-    with temporary_database(database) as url:
-        (load_postgresql if database == "postgresql" else load_mariadb)(file, url)
-        yield url, count
-
-
-def stored_rows(reflection: Reflection, name: str) -> list[tuple[Any, ...]]:
-    """The rows as the driver gives them, without the package's types; secret columns left out."""
-    item = next(item for item in reflection.served if item.name == name)
-    assert item.resource is not None
-    with reflection.db.engine.connect() as connection:
-        preparer = connection.dialect.identifier_preparer
-        names = ", ".join(preparer.quote_identifier(column) for column in item.resource.readable)
-        table = preparer.format_table(item.resource.table)
-        return [tuple(row) for row in connection.exec_driver_sql(f"SELECT {names} FROM {table}")]
+from tests.support.reflected import pages, serving
+from tests.support.samples import load_postgresql, sample
 
 
 def same(value: Any) -> Any:
@@ -101,51 +63,8 @@ def same(value: Any) -> Any:
     return ", ".join(sorted(text.split(", ")))
 
 
-def as_set(rows: Any) -> Counter[tuple[Any, ...]]:
-    return Counter(tuple(map(same, row)) for row in rows)
-
-
 def paths_of(client: TestClient) -> dict[str, Any]:
     return client.get("/openapi.json").json()["paths"]
-
-
-def test_every_table_and_view_of_the_samples_answers_with_the_rows_that_the_database_has(
-    sample_url: tuple[str, int],
-) -> None:
-    url, count = sample_url
-    with serving(url) as (client, reflection):
-        document = client.get("/openapi.json").json()
-        validate(document)
-        lists = [path for path in document["paths"] if not path.endswith("/{pk}")]
-        assert len(lists) == count == len(reflection.served)
-        for path in lists:
-            name = unquote(path.removeprefix("/"))
-            item = next(item for item in reflection.served if item.name == name)
-            if item.problem is not None:
-                answer = client.get(path)
-                assert answer.status_code == 500
-                assert answer.headers["content-type"] == "application/problem+json"
-                assert "SELECT" not in answer.text
-                continue
-            assert item.resource is not None
-            stored = as_set(stored_rows(reflection, name))
-            names = list(item.resource.readable)
-            by_cursor = pages(client, path)
-            assert list(by_cursor[0]) == names if by_cursor else not stored
-            assert as_set(row.values() for row in by_cursor) == stored, path
-            by_offset: list[dict[str, Any]] = []
-            while answer := client.get(path, params={"limit": PAGE, "offset": len(by_offset)}).json():
-                by_offset += answer
-            assert as_set(row.values() for row in by_offset) == stored, path
-            lines = client.get(path, headers={"accept": "application/x-ndjson"}).text.split("\n")
-            assert as_set(json.loads(line).values() for line in lines if line) == stored, path
-            text = client.get(path, headers={"accept": "text/csv"}).content.decode()
-            header, *rows = csv.reader(io.StringIO(text, newline=""))
-            assert header == names
-            assert as_set(rows) == as_set(
-                [json.dumps(v) if isinstance(v, (list, dict)) else v for v in row]
-                for row in stored_rows(reflection, name)
-            ), path
 
 
 def test_only_a_view_that_cannot_be_selected_is_a_problem() -> None:

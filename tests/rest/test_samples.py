@@ -123,8 +123,6 @@ def test_all_pages_together_are_the_rows_of_the_database(sample: Sample, style: 
     for item in sample.reflection.served:
         if item.name not in sample.readable():
             continue
-        if style == "cursor" and (item.resource is None or not item.resource.key):
-            continue
         names, expected = sample.rows(item.name)
         found = list(_pages(sample.client, item.path, style, len(expected)))
         assert all(list(row) == names for row in found), item.name
@@ -250,7 +248,8 @@ def _cell(value: Any, is_number: bool) -> Cell:
         return "text", json.dumps(value)
     if isinstance(value, str) and _MOMENT.fullmatch(value):
         return "text", dt.datetime.fromisoformat(value).isoformat()
-    return "text", str(value)
+    # views of Pagila join names in whatever order the plan of the moment gives them
+    return "text", ", ".join(sorted(str(value).split(", ")))
 
 
 def _csv(value: Any) -> Any:
