@@ -11,11 +11,13 @@ from decimal import Decimal
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from pydantic import BaseModel, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
+from pydantic_core.core_schema import any_schema
 
 from ..web.problems import MEDIA_TYPE, Problem
+from .components import Component, generator_of
 from .fields import Field
 from .keys import escape
 from .narrowing import is_dict, is_items
@@ -25,7 +27,9 @@ __all__ = [
     "Envelope",
     "LazyOperation",
     "Problem",
-    "documented",
+    "answer_of",
+    "body_of",
+    "component_of",
     "header_parameter",
     "key_parameter",
     "problems",
@@ -72,24 +76,44 @@ class LazyOperation(dict[str, Any]):
         return self._build()[key]
 
 
-def documented(build: Callable[[], Any]) -> Any:
+def body_of(build: Callable[[], Any]) -> Any:
     """Return an annotation that accepts anything and is documented as the type that ``build`` returns."""
-
     return Annotated[Any, _Documentation(build)]
 
 
-class _Documentation:
-    """The JSON schema of an annotation, asked for as late as possible."""
+def answer_of(build: Callable[[], Any]) -> Any:
+    """Return the model of a response that is documented as the type that ``build`` returns.
 
-    def __init__(self, build: Callable[[], Any]) -> None:
+    It brings the component into the document that `problems` refer to.
+    """
+    return Annotated[_Answer, _Documentation(build, ProblemDetails)]
+
+
+class _Answer:
+    """The type of any answer; pydantic builds what checks it when it is asked for, which is for the document alone."""
+
+    __pydantic_config__ = ConfigDict(defer_build=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return any_schema()
+
+
+class _Documentation:
+    """The JSON schema of an annotation, asked for as late as possible; components of ``others`` are made beside it."""
+
+    def __init__(self, build: Callable[[], Any], *others: type[BaseModel]) -> None:
         self._build = build
+        self._others = others
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Documentation:
         return self
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        generator: Any = getattr(handler, "generate_json_schema", None)
-        return _json_schema(self._build(), handler if generator is None else generator.generate_inner)
+        generate = generator_of(handler).generate_inner
+        for model in self._others:
+            generate(component_of(model))
+        return _json_schema(self._build(), generate)
 
 
 @dataclass(frozen=True)
@@ -108,7 +132,7 @@ class Envelope:
 
 
 def _json_schema(kind: Any, handler: Callable[[CoreSchema], JsonSchemaValue]) -> JsonSchemaValue:
-    """The JSON schema of a model, of ``[model]`` (an array) or of ``(a, b)`` (either)."""
+    """The JSON schema of a component or a model, of ``[model]`` (an array) or of ``(a, b)`` (either)."""
     if is_dict(kind):
         return kind
     if isinstance(kind, list):
@@ -124,11 +148,11 @@ def _json_schema(kind: Any, handler: Callable[[CoreSchema], JsonSchemaValue]) ->
         return {"type": "object", "properties": properties, "required": list(properties)}
     if is_items(kind):
         return {"anyOf": [_json_schema(item, handler) for item in kind]}
-    return handler(_with_reference(kind))
+    return handler(kind.core_schema if isinstance(kind, Component) else component_of(kind))
 
 
-def _with_reference(model: type[BaseModel]) -> Any:
-    """The core schema of a model, marked so that its JSON schema becomes a component of the document."""
+def component_of(model: type[BaseModel]) -> Any:
+    """Return the core schema of a model, marked so that its JSON schema becomes a component of the document."""
     schema: Any = model.__pydantic_core_schema__
     name = f"{model.__module__}.{model.__qualname__}:{id(model)}"
     if schema["type"] == "definitions" and "ref" not in schema["schema"] and schema["schema"]["type"] == "model":
@@ -140,23 +164,15 @@ class ProblemDetails(Problem):
     """An error as RFC 9457 has it: ``code`` and ``fields`` are for programs, ``detail`` is for people."""
 
 
-class _ProblemContent(dict[str, Any]):
-    """The content of a response that FastAPI would document as plain JSON."""
-
-    def setdefault(self, key: str, default: Any = None) -> Any:
-        return super().setdefault(MEDIA_TYPE, default)
-
-
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the ``responses`` of the problems that a route can give."""
     reference = {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}
     found: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
-        found[status] = {"description": _PROBLEM_TEXTS.get(status, HTTPStatus(status).phrase)}
-        if status == statuses[0]:
-            found[status] |= {"model": ProblemDetails, "content": _ProblemContent()}
-        else:
-            found[status]["content"] = {MEDIA_TYPE: {"schema": reference}}
+        found[status] = {
+            "description": _PROBLEM_TEXTS.get(status, HTTPStatus(status).phrase),
+            "content": {MEDIA_TYPE: {"schema": reference}},
+        }
         if status in (409, 503):
             seconds = {"description": "Seconds to wait before the next try.", "schema": {"type": "string"}}
             found[status]["headers"] = {"Retry-After": seconds}

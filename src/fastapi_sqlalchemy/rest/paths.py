@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Body
 
+from .components import body_component, row_component, selection_component
 from .documentation import (
     Array,
     Envelope,
     LazyOperation,
-    documented,
+    answer_of,
+    body_of,
     header_parameter,
     key_parameter,
     problems,
@@ -22,7 +24,6 @@ from .operations.aggregate import FUNCTIONS, can_aggregate
 from .operations.upsert import conflict_targets
 from .query.openapi import query_parameters
 from .resource import Resource
-from .schemas import body_model, read_model
 from .settings import RouterSettings
 
 if TYPE_CHECKING:
@@ -57,22 +58,20 @@ class Operation:
 
 
 class Schemas:
-    """The models of one router, built when OpenAPI asks for them."""
+    """What the document says of the rows and bodies of one router, built when OpenAPI asks for it."""
 
     def __init__(self, settings: RouterSettings) -> None:
         self.settings = settings
         self.resource = settings.resource
-        self._built: dict[str, Any] = {}
+        self._bodies: dict[str, Any] = {}
 
     def row(self) -> Any:
         """A whole row."""
-        return self._once("row", lambda: self.settings.read_schema or read_model(self.resource))
+        return self.settings.read_schema or row_component(self.resource)
 
     def selection(self) -> Any:
         """A row of which ``fields=`` and ``include=`` chose parts."""
-        name = f"{read_model(self.resource).__name__}Selection"
-        part = self._once("selection", lambda: read_model(self.resource, name=name, partial=True))
-        return (self.row(), part)
+        return (self.row(), selection_component(self.resource))
 
     def write(self, kind: Any) -> Any:
         """The body of a create, update, replace or upsert."""
@@ -80,12 +79,9 @@ class Schemas:
         targets = conflict_targets(self.resource) if kind == "Upsert" else []
         extra = [name for fields in targets for name in fields]
         preset = [*(_owned(self.resource) if self.settings.scope_query else ()), *(extra if len(targets) > 1 else ())]
-        return self._once(kind, lambda: given or body_model(self.resource, kind, preset=preset, extra=extra))
-
-    def _once(self, name: str, build: Any) -> Any:
-        if name not in self._built:
-            self._built[name] = build()
-        return self._built[name]
+        if kind not in self._bodies:
+            self._bodies[kind] = given or body_component(self.resource, kind, preset=preset, extra=extra)
+        return self._bodies[kind]
 
 
 def _owned(resource: Resource) -> list[str]:
@@ -115,7 +111,7 @@ class Describer:
 
         ok = {
             "description": "A page of rows.",
-            "model": documented(rows),
+            "model": answer_of(rows),
             "headers": row_headers("Content-Range", "X-Total-Count", "Link"),
             "content": {
                 "text/csv": {"schema": {"type": "string"}},
@@ -132,7 +128,7 @@ class Describer:
     def _create(self) -> Operation:
         ok = {
             "description": "The new row, or the new rows in order.",
-            "model": documented(lambda: (self.schemas.row(), [self.schemas.row()])),
+            "model": answer_of(lambda: (self.schemas.row(), [self.schemas.row()])),
             "headers": row_headers("Location", "ETag"),
         }
         responses = {201: ok, **problems(409, 413, 415, 422, 503)}
@@ -143,7 +139,7 @@ class Describer:
     def _read(self) -> Operation:
         ok = {
             "description": "The row.",
-            "model": documented(self.schemas.selection),
+            "model": answer_of(self.schemas.selection),
             "headers": row_headers("ETag"),
         }
         unchanged = {"description": "The row still has the ETag of If-None-Match.", "headers": row_headers("ETag")}
@@ -173,7 +169,7 @@ class Describer:
         return self._change("Replace", "Set every field: those not given to their default, or to null.")
 
     def _delete(self) -> Operation:
-        ok = {"description": "The row as it was.", "model": documented(self.schemas.row)}
+        ok = {"description": "The row as it was.", "model": answer_of(self.schemas.row)}
         none = {"description": "Deleted; the client wanted no body."}
         responses = {200: ok, 204: none, **problems(*self._match_statuses(404, 409, 412, 422, 503))}
         text = f"Delete one row. {_CONDITION}"
@@ -182,7 +178,7 @@ class Describer:
     def _upsert(self) -> Operation:
         ok = {
             "description": "The row, or the rows in the order of the request.",
-            "model": documented(lambda: (self.schemas.row(), [self.schemas.row()])),
+            "model": answer_of(lambda: (self.schemas.row(), [self.schemas.row()])),
         }
         none = {"description": "Stored; the client wanted no body."}
         responses = {200: ok, 204: none, **problems(404, 409, 413, 415, 422, 503)}
@@ -214,7 +210,7 @@ class Describer:
     def _aggregate(self) -> Operation:
         ok = {
             "description": "One object per group.",
-            "model": documented(lambda: {"type": "array", "items": {"type": "object"}}),
+            "model": answer_of(lambda: {"type": "array", "items": {"type": "object"}}),
         }
         extra = LazyOperation(lambda: {"parameters": self._aggregate_parameters()})
         text = "Figures of groups: `count_x`, `sum_x`, `avg_x`, `min_x`, `max_x` and `count`."
@@ -223,7 +219,7 @@ class Describer:
     def _change(self, kind: str, text: str) -> Operation:
         ok = {
             "description": "The row as it is now.",
-            "model": documented(self.schemas.row),
+            "model": answer_of(self.schemas.row),
             "headers": row_headers("ETag"),
         }
         none = {"description": "Done; the client wanted no body.", "headers": row_headers("ETag")}
@@ -235,7 +231,7 @@ class Describer:
 
     def _bulk(self, summary: str, text: str, body: Any) -> Operation:
         schema = {"type": "object", "properties": {"affected": {"type": "integer"}}, "required": ["affected"]}
-        ok = {"description": "How many rows.", "content": {"application/json": {"schema": schema}}}
+        ok = {"description": "How many rows.", "model": answer_of(lambda: schema)}
         statuses = (409, 413, 415, 422, 503) if body is not None else (409, 422, 503)
 
         def build() -> dict[str, Any]:
@@ -265,7 +261,7 @@ class Describer:
         return [*found, *(item for item in self._filter_parameters() if item["name"] not in taken)]
 
     def _body(self, build: Any) -> Any:
-        return Annotated[documented(build), Body()]
+        return Annotated[body_of(build), Body(default_factory=lambda: None)]
 
     def _array(self, model: Any) -> Any:
         return Array(model, self.settings.max_affected)

@@ -240,7 +240,7 @@ def _endpoint(
     if scope_query is not None:
         parameters.append(inspect.Parameter("scope", kind, annotation=Any, default=params.Depends(scope_query)))
     if body is not None:
-        parameters.append(inspect.Parameter("body", kind, annotation=body, default=None))
+        parameters.append(inspect.Parameter("body", kind, annotation=body))
     endpoint.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return endpoint
 

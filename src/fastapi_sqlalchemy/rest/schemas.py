@@ -14,8 +14,9 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import sqlalchemy as sa
 from pydantic import (
@@ -37,7 +38,9 @@ from .fields import Field
 from .narrowing import is_array, is_dict, is_items
 from .resource import Resource
 
-__all__ = ["body_model", "read_model", "write_values"]
+__all__ = ["BodyKind", "Member", "body_members", "body_model", "read_members", "read_model", "title_of", "write_values"]
+
+BodyKind: TypeAlias = Literal["Create", "Update", "Replace", "Upsert"]
 
 MAX_JSON_DEPTH = 31  # what the JSON_VALID of MariaDB takes
 _TEXT_PATTERN = r"^[^\x00]*$"
@@ -49,22 +52,48 @@ _CLOCK_PATTERN = r"([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?"
 _DECIMAL_DIGITS = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One field of a row as it is answered, or of a body (``written``): what it takes and whether it may be left out.
+
+    ``default`` tells whether a constant default of the column is that of the member.
+    """
+
+    field: Field
+    written: bool
+    required: bool
+    default: bool = True
+
+    @property
+    def annotation(self) -> Any:
+        """The type that pydantic checks, and documents."""
+        kind = _write_type(self.field) if self.written else _read_type(self.field)
+        return kind | None if self.field.nullable else kind
+
+    @property
+    def description(self) -> str:
+        """What is said of the field, or nothing."""
+        return " ".join(part for part in (self.field.doc, _note(self.field)) if part)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its ``default``, where it has one that is a constant of JSON."""
+        field = self.field
+        usable = not self.required and self.default and field.has_default
+        return {"default": field.default} if usable and isinstance(field.default, (str, int, float, bool)) else {}
+
+
 def read_model(resource: Resource, *, name: str | None = None, partial: bool = False) -> type[BaseModel]:
     """Return the model of a row as it is answered; ``partial`` has no required field (``fields=``)."""
     key = ("read model", name, partial)
     if key not in resource.made:
-        resource.made[key] = _read_model(resource, name or _title(resource), partial=partial)
+        resource.made[key] = _read_model(resource, name or title_of(resource), partial=partial)
     found: type[BaseModel] = resource.made[key]
     return found
 
 
 def _read_model(resource: Resource, name: str, *, partial: bool) -> type[BaseModel]:
-    definitions: dict[str, Any] = {}
-    for field in resource.readable.values():
-        annotation = _read_type(field)
-        if field.nullable:
-            annotation = annotation | None
-        definitions[field.name] = (annotation, _info(field, required=not partial))
+    definitions = _definitions(read_members(resource, partial=partial))
     for relation in resource.relations.values() if partial else ():
         target: Any = read_model(relation.target)
         annotation = list[target] if relation.to_many else target | None
@@ -73,35 +102,52 @@ def _read_model(resource: Resource, name: str, *, partial: bool) -> type[BaseMod
     return _model(name, definitions, ConfigDict(), resource)
 
 
+def read_members(resource: Resource, *, partial: bool = False) -> list[Member]:
+    """Return the fields of a row as it is answered; of a ``partial`` one, none is required."""
+    return [Member(field, written=False, required=not partial) for field in resource.readable.values()]
+
+
 def body_model(
     resource: Resource,
-    kind: Literal["Create", "Update", "Replace", "Upsert"],
+    kind: BodyKind,
     *,
     preset: Iterable[str] = (),
     extra: Iterable[str] = (),
     name: str | None = None,
 ) -> type[BaseModel]:
-    """Return the model of a write body.
+    """Return the model of a write body, with the fields of `body_members`."""
+    definitions = _definitions(body_members(resource, kind, preset=preset, extra=extra))
+    config = ConfigDict(extra="forbid", strict=True)
+    return _model(name or f"{title_of(resource)}{kind}", definitions, config, None)
+
+
+def body_members(
+    resource: Resource, kind: BodyKind, *, preset: Iterable[str] = (), extra: Iterable[str] = ()
+) -> list[Member]:
+    """Return the fields of a write body.
 
     ``preset`` names fields that are set from elsewhere (ownership) and so are never required; ``extra`` names fields
     that this body may set though they are read-only otherwise (the key of an upsert).
     """
-    source = resource.updatable if kind in ("Update", "Replace") else resource.creatable
-    chosen = dict(source)
+    chosen = dict(resource.updatable if kind in ("Update", "Replace") else resource.creatable)
     for item in extra:
         field = resource.fields.get(item)
         if field is not None and field.readable:
             chosen[item] = field
     free = set(preset)
-    definitions: dict[str, Any] = {}
-    for field in chosen.values():
-        required = kind != "Update" and (field.required or field.name in extra) and field.name not in free
-        annotation = _write_type(field)
-        if field.nullable:
-            annotation = annotation | None
-        definitions[field.name] = (annotation, _info(field, required=required, default=kind != "Update"))
-    config = ConfigDict(extra="forbid", strict=True)
-    return _model(name or f"{_title(resource)}{kind}", definitions, config, None)
+    return [
+        Member(
+            field,
+            written=True,
+            required=kind != "Update" and (field.required or field.name in extra) and field.name not in free,
+            default=kind != "Update",
+        )
+        for field in chosen.values()
+    ]
+
+
+def _definitions(members: Iterable[Member]) -> dict[str, Any]:
+    return {member.field.name: (member.annotation, _info(member)) for member in members}
 
 
 def write_values(resource: Resource, body: BaseModel, *, complete: bool = False) -> dict[str, Any]:
@@ -138,21 +184,21 @@ def _usable(name: str) -> bool:
     return name.isidentifier() and not keyword.iskeyword(name) and name[0] != "_" and not hasattr(BaseModel, name)
 
 
-def _title(resource: Resource) -> str:
+def title_of(resource: Resource) -> str:
+    """Return the name of a resource as that of a class."""
     name = re.sub(r"\W+", "_", resource.name).strip("_")
     return name or "Row"
 
 
-def _info(field: Field, *, required: bool, default: bool = True) -> Any:
-    options: dict[str, Any] = {} if _usable(field.name) else {"alias": field.name}
-    doc = " ".join(part for part in (field.doc, _note(field)) if part)
-    if doc:
-        options["description"] = doc
-    if required:
+def _info(member: Member) -> Any:
+    name = member.field.name
+    options: dict[str, Any] = {} if _usable(name) else {"alias": name}
+    if member.description:
+        options["description"] = member.description
+    if member.required:
         return Constraint(**options)
-    if default and field.has_default and isinstance(field.default, (str, int, float, bool)):
-        return Constraint(default=field.default, **options)
-    return Constraint(default_factory=_nothing, **options)
+    default = member.options or {"default_factory": _nothing}
+    return Constraint(**default, **options)
 
 
 def _nothing() -> None:
