@@ -6,7 +6,6 @@ import datetime as dt
 from typing import Any, Final, cast
 
 from sqlalchemy import DateTime, Dialect, Interval, TypeDecorator
-from sqlalchemy.dialects import mssql, mysql
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.sql.operators import OperatorType
@@ -30,8 +29,12 @@ class UTCDateTime(TypeDecorator[dt.datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name in ("mysql", "mariadb"):
+            from sqlalchemy.dialects import mysql
+
             return dialect.type_descriptor(mysql.DATETIME(fsp=6))
         if dialect.name == "mssql":
+            from sqlalchemy.dialects import mssql
+
             return dialect.type_descriptor(cast("Any", mssql).DATETIMEOFFSET(6))
         return dialect.type_descriptor(DateTime(timezone=dialect.name in _KEEPS_OFFSET))
 
