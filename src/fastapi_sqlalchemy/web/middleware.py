@@ -20,6 +20,7 @@ from ..database import db as default_database
 from ..engines.sqlite import is_memory_url
 from ..exceptions import ConfigurationError, MissingDatabaseError, UnknownOptionError
 from ..scope import Scope, push, restore
+from .departures import Lookout, lookout
 from .requests import REQUEST_KEY
 from .responses import Databases, Exchange
 from .startup import describe_failure, start
@@ -112,6 +113,7 @@ class DBSessionMiddleware(BaseHTTPMiddleware):
         self._request_timeout: float | None = None
         self._started = False
         self._starting: asyncio.Lock | None = None
+        self._lookout: Lookout | None = None
 
     @property
     def databases(self) -> list[SQLAlchemy]:
@@ -129,12 +131,12 @@ class DBSessionMiddleware(BaseHTTPMiddleware):
         if not self._started and not await self._start_once(scope, receive, send):
             return
         outer = scope.get(REQUEST_KEY)
-        exchange = Exchange(self._openers, outer, scope, receive, send)
+        exchange = Exchange(self._openers, outer, scope, receive, send, self._lookout_here())
         scope[REQUEST_KEY] = exchange
         before = push(exchange)
         try:
             if self._request_timeout is None or kind != "http":
-                await self.app(scope, exchange.receive_of(), exchange.send)
+                await self.app(scope, exchange.receive, exchange.send)
             else:
                 await exchange.within(self._request_timeout, self.app)
         except BaseException as error:
@@ -146,6 +148,11 @@ class DBSessionMiddleware(BaseHTTPMiddleware):
             restore(before)
             scope[REQUEST_KEY] = outer
             exchange.release()
+
+    def _lookout_here(self) -> Lookout:
+        if self._lookout is None or self._lookout.loop_reference() is not asyncio.get_running_loop():
+            self._lookout = lookout()
+        return self._lookout
 
     async def _lifespan(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         message = await receive()
@@ -191,7 +198,7 @@ class DBSessionMiddleware(BaseHTTPMiddleware):
                 try:
                     await self._start()
                 except Exception as error:
-                    await Exchange(self._openers, None, scope, receive, send).refuse(error)
+                    await Exchange(self._openers, None, scope, receive, send, self._lookout_here()).refuse(error)
         return self._started
 
 

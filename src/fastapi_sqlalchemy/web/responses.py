@@ -22,7 +22,7 @@ from ..engines.positions import Watermark
 from ..exceptions import MissingSessionError, RequestTimeoutError, SessionClosedError
 from ..scope import IN_USE, Interruption, Scope
 from .deadline import Deadline
-from .departures import Departure, is_watched
+from .departures import Departure, Lookout, is_watched
 from .messages import BODIES, cors_of, has_length, is_event_stream
 from .position import response_headers, watermark_for
 from .problems import DatabaseErrorHandler, handle_database_errors
@@ -79,9 +79,16 @@ class Exchange:
     _guarded = False
 
     def __init__(
-        self, databases: Databases, outer: Exchange | None, asgi_scope: ASGIScope, receive: Receive, send: Send
+        self,
+        databases: Databases,
+        outer: Exchange | None,
+        asgi_scope: ASGIScope,
+        receive: Receive,
+        send: Send,
+        lookout: Lookout,
     ) -> None:
         self._databases = databases
+        self._lookout = lookout
         self._outer: Exchange | None = outer
         self._asgi_scope: Any = asgi_scope
         self._receive: Any = receive
@@ -92,13 +99,26 @@ class Exchange:
         """The function of the route, once the application has found it."""
         return None if self._asgi_scope is None else self._asgi_scope.get("endpoint")
 
-    def receive_of(self) -> Receive:
+    @property
+    def receive(self) -> Receive:
         """What the application receives by; where a client may be given up, by way of what watches it."""
-        if not is_watched(self._asgi_scope):
-            received: Receive = self._receive
-            return received
-        self._departure = Departure(self._receive, self.interrupt)
-        return self._departure.receive
+        received: Receive = self._receive_watched if is_watched(self._asgi_scope) else self._receive
+        return received
+
+    async def _receive_watched(self) -> Message:
+        if self._receive is None:  # the response is over: what asks now outlives the request
+            return {"type": "http.disconnect"}
+        return await self._watch().receive()
+
+    def _watch(self) -> Departure:
+        """What watches the client; a request that neither receives nor uses a database needs none."""
+        if self._departure is not None:
+            return self._departure
+        departure = Departure(self._receive, self.interrupt, self._lookout)
+        if self._finished:
+            departure.over()
+        kept: Departure = vars(self).setdefault("_departure", departure)  # a thread may come to it at the same moment
+        return kept
 
     def scope_of(self, owner: object) -> Scope | None:
         """The request's scope of this database, opened on the first call."""
@@ -116,9 +136,9 @@ class Exchange:
             return outer
         scope.closed = self._closed
         self.scopes = (*self.scopes, scope)
-        if self._departure is not None:
-            self._departure.expect()
         if self._asgi_scope is not None:
+            if is_watched(self._asgi_scope):
+                self._watch().expect()
             if not self._started and (stack := self._asgi_scope.get("fastapi_function_astack")) is not None:
                 stack.push(self._note)
             self._guard()
@@ -156,8 +176,8 @@ class Exchange:
 
     def note_work(self, interruption: Interruption) -> None:
         """See `Frame`: such work ends with the client and with the deadline too."""
-        if self._departure is not None:
-            self._departure.expect()
+        if self._asgi_scope is not None and is_watched(self._asgi_scope):
+            self._watch().expect()
         if self._departure is not None or self._deadline is not None:
             self._other_work = (*self._other_work, interruption)
 
@@ -180,7 +200,7 @@ class Exchange:
         self._deadline = Deadline(seconds, self)
         try:
             with self._deadline.cancelling:
-                await app(self._asgi_scope, self.receive_of(), self.send)
+                await app(self._asgi_scope, self.receive, self.send)
         finally:
             await self._deadline.over()
         if self._deadline.expired:
@@ -244,7 +264,7 @@ class Exchange:
         self._closed = True
         if self._departure is not None:
             self._departure.over()
-            self._departure = None
+            del self._departure
         self._deadline = None
         self._asgi_scope = self._outer = self._receive = self._send = None
         self._other_work = ()
