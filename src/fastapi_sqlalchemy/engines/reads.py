@@ -8,14 +8,16 @@ function that may have an effect, a text, a server-side cursor, a savepoint, a w
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, event
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import ColumnClause, TextClause
 from sqlalchemy.sql.functions import FunctionElement
+
+from .dialects import at_each_begin, at_each_end, at_each_statement, info_of
 
 __all__ = ["begin_late", "end_transaction_mode", "has_begun", "only_reads"]
 
@@ -24,13 +26,14 @@ _PURE = frozenset({"avg", "coalesce", "count", "length", "lower", "max", "min", 
 
 
 class _State:
-    """Whether the connection's transaction is still to begin, and whether its driver is out of autocommit."""
+    """Whether the connection's transaction is still to begin, and whether its driver is out of autocommit and why."""
 
-    __slots__ = ("begun", "pending")
+    __slots__ = ("begun", "has_own_level", "pending")
 
     def __init__(self) -> None:
         self.pending = False
         self.begun = False
+        self.has_own_level = False
 
 
 def begin_late(engine: Engine) -> None:
@@ -53,40 +56,63 @@ def begin_late(engine: Engine) -> None:
             record.info[_KEY] = _State()
             dbapi_connection.autocommit = True
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        state: _State | None = connection.info.get(_KEY)
-        if state is None:
-            return
-        if "isolation_level" in connection.get_execution_options():
-            # The dialect has set the driver up for that level, and resets it when the connection is returned.
-            state.pending, state.begun = False, True
-            return
-        if state.begun:
-            _driver_connection(connection).autocommit = True
-            state.begun = False
-        state.pending = True
+    begin_twophase = dialect.do_begin_twophase
 
-    @event.listens_for(engine, "begin_twophase")
-    def _begin_twophase(connection: Connection, _xid: Any) -> None:
-        _begin_now(connection)
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def _before(
-        connection: Connection, _cursor: Any, _statement: str, _parameters: Any, context: Any, _many: bool
-    ) -> None:
+    def do_begin_twophase(connection: Connection, xid: Any) -> None:
         state: _State | None = connection.info.get(_KEY)
+        if state is not None:
+            _begin_now(connection, state)
+        begin_twophase(connection, xid)
+        if state is not None:
+            state.pending = False
+
+    def before(_cursor: Any, _statement: str, context: Any) -> None:
+        connection: Connection = context.root_connection
+        state: _State | None = info_of(connection).get(_KEY)
         if state is None or not state.pending:
             return
-        compiled = context.compiled
-        if compiled is None or context._is_server_side:
-            _begin_now(connection)
+        if "isolation_level" in connection.get_execution_options():  # the dialect has set the driver up for it
+            state.pending, state.begun, state.has_own_level = False, True, True
             return
-        known = plain.get(compiled)
-        if known is None:
-            known = plain[compiled] = _is_plain(context, compiled)
+        compiled = context.compiled
+        known = False
+        if compiled is not None and not context._is_server_side:
+            found = plain.get(compiled)
+            known = plain.setdefault(compiled, _is_plain(context, compiled)) if found is None else found
         if not known:
-            _begin_now(connection)
+            _begin_now(connection, state)
+
+    reset_isolation_level = dialect.reset_isolation_level
+
+    def reset_level(dbapi_connection: Any) -> None:
+        reset_isolation_level(dbapi_connection)
+        if dialect.default_isolation_level == "READ COMMITTED":
+            dbapi_connection.autocommit = True
+
+    vars(dialect)["reset_isolation_level"] = reset_level
+    vars(dialect)["do_begin_twophase"] = do_begin_twophase
+    at_each_begin(dialect, _begin)
+    at_each_statement(dialect, before)
+    at_each_end(dialect, _end)
+
+
+def _end(pooled: PoolProxiedConnection) -> None:
+    state: _State | None = info_of(pooled).get(_KEY)
+    if state is None:
+        return
+    state.pending = False
+    if state.begun:
+        state.begun = False
+        if state.has_own_level:
+            state.has_own_level = False
+        else:
+            cast(Any, pooled.dbapi_connection).autocommit = True
+
+
+def _begin(info: MutableMapping[str, Any]) -> None:
+    state: _State | None = info.get(_KEY)
+    if state is not None:
+        state.pending = True
 
 
 def has_begun(connection: Connection) -> bool:
@@ -111,10 +137,10 @@ def end_transaction_mode(info: Mapping[str, Any], dbapi_connection: Any) -> bool
     return True
 
 
-def _begin_now(connection: Connection) -> None:
-    state: _State | None = connection.info.get(_KEY)
-    if state is not None and not state.begun:
-        state.pending, state.begun = False, True
+def _begin_now(connection: Connection, state: _State) -> None:
+    state.pending = False
+    if not state.begun:
+        state.begun = True
         _driver_connection(connection).autocommit = False
 
 

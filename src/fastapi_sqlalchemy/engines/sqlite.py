@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
@@ -24,6 +24,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.util import await_only
 
 from ..exceptions import ConfigurationError
+from .dialects import at_each_begin, at_each_statement, info_of
 from .errands import ErrandCursor, run_in_errands
 
 __all__ = [
@@ -191,23 +192,17 @@ def configure_sqlite(
             raise
 
     if begins:
+        at_each_begin(engine.dialect, _begin)
 
-        @event.listens_for(engine, "begin")
-        def _begin(connection: Connection) -> None:
-            state: _State = connection.info[_STATE]
-            if state.is_shared:
-                return
-            autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
-            state.pending = None if autocommit else "BEGIN"
-            state.wrote = False
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def _before(
-        connection: Connection, cursor: Any, statement: str, _parameters: Any, context: Any, _many: bool
-    ) -> None:
-        state: _State = connection.info[_STATE]
+    def before(cursor: Any, statement: str, context: Any) -> None:
+        connection: Connection = context.root_connection
+        state: _State | None = info_of(connection).get(_STATE)
+        if state is None:
+            return
         if statement_timeout is not None:
             state.deadline = time.monotonic() + statement_timeout
+        if state.pending is not None and connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+            state.pending = None
         if not state.wrote and writes(statement, context):
             state.wrote = True
             if state.pending is not None:
@@ -218,6 +213,15 @@ def configure_sqlite(
                 cursor.begin = begin
             else:
                 cursor.execute(begin)
+
+    at_each_statement(engine.dialect, before)
+
+
+def _begin(info: MutableMapping[str, Any]) -> None:
+    state: _State | None = info.get(_STATE)
+    if state is not None and not state.is_shared:
+        state.pending = "BEGIN"
+        state.wrote = False
 
 
 def _terminate(dbapi_connection: Any) -> None:
