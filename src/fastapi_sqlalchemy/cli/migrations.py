@@ -101,7 +101,14 @@ def downgrade(
 @app.command("current")
 def current(db: Db = None, config: Ini = None, name: Only = None, as_json: Json = False) -> None:
     """Show which revision each database is at."""
-    _names(_migrations(db, config, name).current(), "no migrations", as_json=as_json)
+    migrations = _migrations(db, config, name)
+    _names(migrations.current(), "no migrations", as_json=as_json)
+    if not as_json:
+        for key, statements in migrations.unfinished().items():
+            if statements:
+                _say(f"{key}: a revision is not finished; db upgrade goes on behind what is done of it:")
+            for statement in statements:
+                _say(f"  {' '.join(statement.split())}")
 
 
 @app.command("heads")

@@ -24,6 +24,7 @@ from ..models import types
 from ..models.types import utc_timestamp
 from .enums import enum_changes
 from .lock import PATIENCE, migration_lock
+from .progress import recorded
 
 __all__ = ["connected", "databases_of", "on_connection", "options_for", "run_env"]
 
@@ -99,11 +100,17 @@ def _run_online(item: FoundDatabase, connection: sa.Connection, *, shared: bool)
     if not changing:
         options["dont_mutate"] = True  # no version table either
     with contextlib.ExitStack() as stack:
+        progress = None
         if changing:
             stack.enter_context(migration_lock(connection, timeout))
             stack.enter_context(_writing_at_once(connection))
+            progress = stack.enter_context(recorded(connection))
         stack.enter_context(_foreign_keys_off(connection))
+        if progress is not None:
+            options["on_version_apply"] = (_note_step, progress.applied)
         context.configure(connection=connection, **options)
+        if progress is not None:
+            progress.begin(context.get_context().get_current_heads())
         with context.begin_transaction():
             _run(item, shared=shared)
     if connection.in_transaction():

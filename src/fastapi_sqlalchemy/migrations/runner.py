@@ -23,6 +23,7 @@ from .environment import databases_of, on_connection, options_for
 from .layout import INI, sections_of, write_layout
 from .linter import Warning_, lint
 from .lock import PATIENCE
+from .progress import unfinished
 from .words import differences
 
 __all__ = ["Difference", "Migrations", "Step"]
@@ -119,6 +120,15 @@ class Migrations:
     def current(self) -> dict[str, list[str]]:
         """Return the revisions that each database is at, by its name; none for one without migrations."""
         return {item.name: self._heads_of(history, item) for history in self._histories() for item in history.databases}
+
+    def unfinished(self) -> dict[str, list[str]]:
+        """Return what was done of a revision that is not finished, by the name of the database, as statements.
+
+        Only MariaDB and MySQL keep half of a revision; the next upgrade goes on behind it.
+        """
+        return {
+            item.name: on_connection(item, unfinished) for history in self._histories() for item in history.databases
+        }
 
     def heads(self) -> dict[str, list[str]]:
         """Return the newest revisions of each history, by its name."""
