@@ -80,6 +80,7 @@ For those a failure of R4 is a 2xx that is not true, a row that is kept, or a re
 Times were taken on a machine that did other work as well, so that they are upper bounds.
 
 What a failure in the table is, where this package has one:
+
 - R19 with asyncpg: a request fails whose backend is terminated while its connection is being opened. Of 7,359 reads two
   were answered with 503 and one with 500, and no write was lost. With psycopg no read of 7,669 failed.
 - R15 counts a query that ran on for more than a second; all of them ended. The machine had a load of 10 on two cores.
@@ -98,7 +99,7 @@ def main() -> int:
         return 2
     as_json, as_markdown = arguments.docs / "reliability.json", arguments.docs / "reliability.md"
     results: dict[str, Any] = json.loads(as_json.read_text()) if as_json.exists() else {}
-    failed = []
+    failed: list[str] = []
     for line in wanted:
         outcome, entries, seconds = run(line, arguments.size, arguments.seconds)
         print(
@@ -147,7 +148,7 @@ def run(line: str, size: str, bound: float) -> tuple[str, list[dict[str, Any]], 
         )
         output, outcome = _wait(process, bound)
         seconds = time.monotonic() - begun
-        entries = json.loads(figures.read_text()) if figures.exists() else []
+        entries: list[dict[str, Any]] = json.loads(figures.read_text()) if figures.exists() else []
     if outcome == "failed":
         print(output)
     return outcome if entries or outcome != "passed" else "skipped", entries, seconds
