@@ -243,7 +243,6 @@ def test_what_cannot_be_served_is_one_line_and_exit_code_2(tmp_path: Path, capsy
     unreachable = refused(capsys, f"postgresql://me:sesame@127.0.0.1:{port}/x", *free)
     assert "sesame" not in unreachable
     assert "memory" in refused(capsys, "sqlite://", *free)
-    assert "--postgrest" in refused(capsys, str(path), "--postgrest", *free)
     assert "NO_SUCH_TOKEN" in refused(capsys, str(path), "--token-env", "NO_SUCH_TOKEN", *free)
     assert "--port" in refused(capsys, str(path), "--port", "x")
     assert "--nonsense" in refused(capsys, str(path), "--nonsense")

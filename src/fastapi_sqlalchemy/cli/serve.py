@@ -39,15 +39,12 @@ def serve(
     schema: Annotated[str | None, typer.Option(help="The schema, where it is not the default one.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="Add the admin: pages to look at and change rows.")] = False,
     no_login: Annotated[bool, typer.Option("--no-login", help="The admin without a login, on this machine.")] = False,
-    postgrest: Annotated[bool, typer.Option("--postgrest", help="Speak PostgREST's wire too.")] = False,
     token_env: Annotated[
         str | None, typer.Option(help="The environment variable with the bearer token that every request needs.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, max=256, help="How many processes.")] = 1,
 ) -> None:
     """Serve the tables and views of a database as a REST API, read-only and on this machine unless told otherwise."""
-    if postgrest:
-        raise ConfigurationError("--postgrest is not part of this version; leave it out.")
     settings = ServeSettings(
         target=url_of(url, db),
         host=host,
