@@ -8,12 +8,14 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import event
 from sqlalchemy.pool import NullPool, StaticPool
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
@@ -88,7 +90,7 @@ def test_a_forked_child_has_engines_of_its_own_and_leaves_the_parents_alone(data
     with db():
         Item.new(name="parent")
     parent = db.engine
-    children = []
+    children: list[int] = []
     for number in range(4):
         pid = os.fork()
         if pid == 0:
@@ -145,6 +147,53 @@ def test_another_pool_can_be_chosen(sqlite_url: str, pool: Any) -> None:
     with db():
         assert db.session.scalar(sa.select(1)) == 1
     db.dispose()
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_connection_past_the_pools_size_is_kept_for_those_who_wait_for_one(
+    postgres_url: str, asynchronous: bool
+) -> None:
+    """Each would have to open it again, which costs more than most statements."""
+    db = SQLAlchemy(postgres_url, engine_args={"pool_size": 1, "max_overflow": 2})
+    opened: list[Any] = []
+
+    def read() -> None:
+        with db():
+            db.session.execute(sa.text("SELECT pg_sleep(0.002)"))
+
+    async def read_async() -> None:
+        async with db():
+            await db.async_session.execute(sa.text("SELECT pg_sleep(0.002)"))
+
+    def count(engine: sa.Engine) -> None:
+        @event.listens_for(engine, "connect")
+        def _opened(_connection: Any, _record: Any) -> None:
+            opened.append(1)
+
+    async def crowd() -> None:
+        count(db.async_engine.sync_engine)
+        await asyncio.gather(*[read_async() for _ in range(60)])
+        pool: Any = db.async_engine.pool
+        assert pool.checkedout() == 0
+        await read_async()
+        await read_async()
+        assert pool.checkedin() == 1, "nobody waits: what is past the size is closed"
+        await db.adispose()
+
+    if asynchronous:
+        asyncio.run(crowd())
+    else:
+        count(db.engine)
+        with ThreadPoolExecutor(12) as threads:
+            for done in [threads.submit(read) for _ in range(60)]:
+                done.result()
+        pool: Any = db.engine.pool
+        assert pool.checkedout() == 0
+        read()
+        read()
+        assert pool.checkedin() == 1, "nobody waits: what is past the size is closed"
+        db.dispose()
+    assert len(opened) <= 3
 
 
 def test_dispose_closes_idle_connections_and_the_next_use_opens_new_ones(database_url: str) -> None:

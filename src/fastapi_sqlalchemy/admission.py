@@ -18,7 +18,8 @@ from typing import Any
 import anyio.from_thread
 import anyio.to_thread
 from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, Pool, PoolProxiedConnection, QueuePool
-from sqlalchemy.util import await_only
+from sqlalchemy.util import await_only, memoized_property
+from sqlalchemy.util.queue import AsyncAdaptedQueue, Queue
 
 from .exceptions import PoolQueueFullError, PoolTimeoutError
 
@@ -323,8 +324,28 @@ def _gate_for(pool: QueuePool, preferred: int | None) -> Gate | None:
     return Gate(size + overflow, pool.timeout(), preferred=preferred)
 
 
+class _Idle(Queue[ConnectionPoolEntry]):
+    """The idle connections of a pool; ``maxsize`` is the pool's size, and no bound."""
+
+    def _full(self) -> bool:
+        return False
+
+
+class _AsyncIdle(AsyncAdaptedQueue[ConnectionPoolEntry]):
+    """The same for an async engine."""
+
+    @memoized_property
+    def _queue(self) -> asyncio.Queue[ConnectionPoolEntry]:
+        return asyncio.LifoQueue() if self.use_lifo else asyncio.Queue()
+
+
 class _Gated(QueuePool):
-    """What both gated pools share: who holds which ticket."""
+    """What both gated pools share: who holds which ticket, and which connection that comes back is kept.
+
+    QueuePool closes what comes back past the pool's size at once. Behind a gate that is a connection which the next in
+    line would have to open again, so it is closed when nobody waits for one. The queue of the idle has no bound of its
+    own for that: `keeps_returned` is the bound.
+    """
 
     gate: Gate | None
     preferred: int | None = None
@@ -341,8 +362,13 @@ class _Gated(QueuePool):
 
     @property
     def keeps_returned(self) -> bool:
-        """Whether a connection that comes back now is kept; one past the pool's size, or past its end, is closed."""
-        return not self._discarded and self.checkedin() < self.size()
+        """Whether a connection that comes back now is kept; past the pool's size only for those who wait for one."""
+        if self._discarded:
+            return False
+        size, idle, gate = self.size(), self.checkedin(), self.gate
+        if idle < size or size == 0:
+            return True
+        return gate is not None and idle < gate.waiting + gate.held - self.checkedout()
 
     def recreate(self) -> QueuePool:
         fresh = super().recreate()
@@ -359,13 +385,21 @@ class _Gated(QueuePool):
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
         ticket = self._tickets.pop(id(record), None)
         try:
-            if self._discarded:
+            if self.keeps_returned:
+                super()._do_return_conn(record)
+            elif self._discarded:
                 record.close()
             else:
-                super()._do_return_conn(record)
+                self._close_surplus(record)
         finally:
             if ticket is not None and self.gate is not None:
                 self.gate.release(ticket)
+
+    def _close_surplus(self, record: ConnectionPoolEntry) -> None:
+        try:
+            record.close()
+        finally:
+            self._dec_overflow()
 
     def _take(self, gate: Gate, ticket: Ticket) -> ConnectionPoolEntry:
         try:
@@ -379,6 +413,8 @@ class _Gated(QueuePool):
 
 class GatedQueuePool(_Gated):
     """A QueuePool behind a gate; see `Gate`."""
+
+    _queue_class = _Idle
 
     def __init__(self, creator: Any, **options: Any) -> None:
         super().__init__(creator, **options)
@@ -400,6 +436,8 @@ class GatedQueuePool(_Gated):
 
 class AsyncGatedQueuePool(_Gated, AsyncAdaptedQueuePool):
     """An AsyncAdaptedQueuePool behind a gate; see `Gate`."""
+
+    _queue_class = _AsyncIdle
 
     def __init__(self, creator: Any, **options: Any) -> None:
         super().__init__(creator, **options)
