@@ -27,7 +27,7 @@ try:
 except ImportError:  # an extra; the standard library does the same, slower
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["Serializer", "dump_json", "dump_lines", "duration", "plain", "with_offset"]
+__all__ = ["Serializer", "dump_fragments", "dump_json", "dump_lines", "duration", "fragment", "plain", "with_offset"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _MAX_DEPTH = 200
@@ -41,6 +41,16 @@ def dump_json(value: Any) -> bytes:
         except TypeError:  # an integer past 64 bits, a lone surrogate, a structure too deep: the slow way handles them
             pass
     return json.dumps(_clean(value, 0), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+fragment: Callable[[str], Any] | None = None if orjson is None else orjson.Fragment
+"""Makes a value of :func:`dump_fragments` of text that is JSON already; None without orjson."""
+
+
+def dump_fragments(value: Any) -> bytes:
+    """Return ``value``, which holds fragments, as JSON; raises `TypeError` for what only :func:`dump_json` takes."""
+    assert orjson is not None
+    return orjson.dumps(value, default=plain)
 
 
 def plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from ..ownership import Ownership
 from ..relations import Relation
 from ..resource import Resource
 from ..serialize import with_offset
+from .nested import related_json
 from .statement import Found
 from .work import GiveWay, Work
 from .writer import Write, writer
@@ -29,12 +30,21 @@ class Children:
     """One relation of a resource, as a list includes it. ``place`` is where a row of the resource has its key."""
 
     def __init__(self, resource: Resource, relation: Relation, place: int) -> None:
+        self.name = relation.name
+        self._resource = resource
         self._relation = relation
         self._place = place
         self._ownership = Ownership(resource)
         self._fields = tuple(relation.target.readable.values())
         self._statements: dict[int, sa.Select[Any]] = {}
         self._write: Write | None = None
+        self.json: sa.ScalarSelect[Any] | None = None
+        """The related rows of one row as a column that the server writes; None where it cannot, or before a read."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether related rows were read once."""
+        return self._write is not None
 
     @classmethod
     def of(cls, resource: Resource, name: str) -> Children | None:
@@ -74,6 +84,8 @@ class Children:
             offsets = [(place, with_offset) for place, field in enumerate(self._fields) if field.timezone]
             names = [field.name for field in self._fields]
             self._write = writer(names, found.width, [*found.processors, *offsets])
+            if not found.processors and not offsets:
+                self.json = related_json(self._resource, self._relation, self._fields, found.codes)
         groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         for row, item in zip(found.raw, self._write(found.raw), strict=True):
             groups.setdefault(fold([row[last]]), []).append(item)

@@ -20,14 +20,18 @@ class UnsuitableStatementError(Exception):
 
 
 class Found:
-    """Rows as the driver gave them, ``width`` values each, and the processors of those columns that have one."""
+    """Rows as the driver gave them, ``width`` values each, and the processors of those columns that have one.
 
-    __slots__ = ("processors", "raw", "width")
+    ``codes`` are what the driver calls the types of the columns, None each where it does not tell.
+    """
 
-    def __init__(self, raw: Sequence[Row], processors: Sequence[tuple[int, Process]], width: int) -> None:
+    __slots__ = ("codes", "processors", "raw", "width")
+
+    def __init__(self, raw: Sequence[Row], processors: Sequence[tuple[int, Process]], codes: Sequence[Any]) -> None:
         self.raw = raw
         self.processors = processors
-        self.width = width
+        self.codes = codes
+        self.width = len(codes)
 
     def processed(self) -> list[Row]:
         """Return the rows as SQLAlchemy would give them; raises what a processor raises for a value not of its type."""
@@ -60,6 +64,7 @@ class DriverStatement:
         self._dialect = dialect
         self._types = list(types)
         self._constants = constants or {}
+        self._codes: list[Any] = []
         self._processors: list[tuple[int, Process]] | None = None
         names = compiled.positiontup if compiled.positional else list(compiled.bind_names.values())
         # name, processor and default of each parameter, in the order of the text
@@ -100,12 +105,12 @@ class DriverStatement:
         """Return rows of the driver; ``description`` is asked for the first time only."""
         if self._processors is None:
             self._processors = self._prepare(description)
-        return Found(found, self._processors, len(self._types))
+        return Found(found, self._processors, self._codes)
 
     def _prepare(self, description: Sequence[Sequence[Any]] | None) -> list[tuple[int, Process]]:
-        codes = [None] * len(self._types) if description is None else [column[1] for column in description]
+        self._codes = [None] * len(self._types) if description is None else [column[1] for column in description]
         processors = [
             sql_type.dialect_impl(self._dialect).result_processor(self._dialect, code)
-            for sql_type, code in zip(self._types, codes, strict=True)
+            for sql_type, code in zip(self._types, self._codes, strict=True)
         ]
         return [(place, process) for place, process in enumerate(processors) if process is not None]
