@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import sqlalchemy.exc
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from sqlalchemy import event
@@ -279,6 +281,31 @@ def test_a_server_that_accepts_and_never_answers_is_a_503_within_the_deadline(
     assert int(answer.headers["retry-after"]) > 0
     # far below the 30 seconds of a statement, whose deadline used to hold the handshake too
     assert time.monotonic() - started < 15
+
+
+@pytest.mark.backends("mariadb")
+def test_connections_of_pymysql_read_the_certificates_of_the_system_once(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = SQLAlchemy(database_url)
+    with db.engine.connect():
+        pass
+    made = 0
+    make = ssl.create_default_context
+
+    def count(*arguments: Any, **options: Any) -> ssl.SSLContext:
+        nonlocal made
+        made += 1
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(ssl, "create_default_context", count)
+    with db.engine.connect(), db.engine.connect():
+        pass
+    assert made == 0
+    demanding = SQLAlchemy(database_url, engine_args={"connect_args": {"ssl": {"check_hostname": False}}})
+    with pytest.raises(sqlalchemy.exc.OperationalError, match="SSL"), demanding.engine.connect():  # the server has none
+        pass
+    assert made == 1
 
 
 @pytest.mark.backends("postgresql", "mariadb")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import math
 from typing import Any
@@ -33,18 +34,22 @@ def connect_args(url: URL, *, connect_timeout: float | None, statement_timeout: 
 def limit_connects(engine: Engine, connect_timeout: float | None) -> None:
     """Bound the handshake too: the drivers' own ``connect_timeout`` ends when the socket is open."""
     driver = engine.dialect.driver
-    if connect_timeout is None or driver not in ("pymysql", "asyncmy"):
+    if driver == "pymysql":
+
+        @event.listens_for(engine, "do_connect")
+        def _open(_dialect: Any, _record: Any, cargs: list[Any], cparams: dict[str, Any]) -> Any:
+            if connect_timeout is None:
+                return _pymysql_connection()(*cargs, **cparams)
+            connection = _pymysql_connection()(*cargs, **{**cparams, "read_timeout": connect_timeout})
+            connection._read_timeout = cparams.get("read_timeout")
+            return connection
+
+    if connect_timeout is None or driver != "asyncmy":
         return
 
     @event.listens_for(engine, "do_connect")
-    def _open(dialect: Any, _record: Any, cargs: list[Any], cparams: dict[str, Any]) -> Any:
-        if driver == "asyncmy":
-            cparams.setdefault("async_creator_fn", _connect_asyncmy)
-            return None
-        read_timeout = cparams.get("read_timeout")
-        connection = dialect.connect(*cargs, **{**cparams, "read_timeout": connect_timeout})
-        connection._read_timeout = read_timeout
-        return connection
+    def _open_async(_dialect: Any, _record: Any, _cargs: list[Any], cparams: dict[str, Any]) -> None:
+        cparams.setdefault("async_creator_fn", _connect_asyncmy)
 
     async def _connect_asyncmy(**options: Any) -> Any:
         asyncmy: Any = importlib.import_module("asyncmy")
@@ -55,6 +60,28 @@ def limit_connects(engine: Engine, connect_timeout: float | None) -> None:
             raise asyncmy.errors.OperationalError(
                 2003, f"Can't connect to MySQL server: it did not answer within {connect_timeout:g} seconds"
             ) from None
+
+
+@functools.cache
+def _pymysql_connection() -> Any:
+    """PyMySQL's connection, with one TLS context where nothing was said of TLS.
+
+    PyMySQL would read the system's certificates for each connection, which is most of the time that one takes to open,
+    and then check none: without a CA of the user's TLS is used where the server has it.
+    """
+    connections: Any = importlib.import_module("pymysql.connections")
+
+    make: Any = connections.Connection._create_ssl_ctx
+    preferred: list[Any] = []
+
+    def context(connection: Any, options: Any) -> Any:
+        if options:
+            return make(connection, options)
+        if not preferred:
+            preferred.append(make(connection, options))
+        return preferred[0]
+
+    return type("Connection", (connections.Connection,), {"_create_ssl_ctx": context})
 
 
 def limit_statements(engine: Engine, statement_timeout: float | None) -> None:
