@@ -135,7 +135,13 @@ async def test_a_create_that_meets_nobody_is_written_at_once(system: System) -> 
     await system.post("first")
     system.asked.clear()
     await system.post("second")
-    assert [text.split()[0] for text in system.asked] == ["BEGIN", "INSERT", "COMMIT"]
+    assert [text.split()[0] for text in system.asked] == [
+        "PRAGMA",
+        "BEGIN",
+        "PRAGMA",
+        "INSERT",
+        "COMMIT",
+    ]  # busy_timeout
 
 
 @pytest.mark.usefixtures("patient")

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from sqlalchemy.dialects.sqlite.aiosqlite import AsyncAdapt_aiosqlite_connection, AsyncAdapt_aiosqlite_cursor
 from sqlalchemy.util import await_only
 
 __all__ = ["ErrandConnection", "ErrandCursor", "run_in_errands"]
+
+Begin: TypeAlias = Callable[[sqlite3.Connection], object]
+"""Begins a transaction on a connection of the driver."""
 
 
 class _Outcome:
@@ -31,7 +35,7 @@ class _Outcome:
 class ErrandCursor(AsyncAdapt_aiosqlite_cursor):
     """A cursor that its connection's thread opens, uses and closes in one go; the rows stay here.
 
-    ``begin`` is a statement to run first, in the same errand.
+    ``begin`` is run first, in the same errand.
     """
 
     __slots__ = ("begin",)
@@ -42,7 +46,7 @@ class ErrandCursor(AsyncAdapt_aiosqlite_cursor):
         self._cursor: Any = _Outcome()
         self._rows = deque()
         self._soft_closed_memoized: Any = {}
-        self.begin: str | None = None
+        self.begin: Begin | None = None
 
     def execute(self, operation: Any, parameters: Any = None) -> Any:
         self._send(operation, () if parameters is None else parameters, many=False)
@@ -116,12 +120,12 @@ def run_in_errands(dialect: Any) -> None:
 
 
 def _run(
-    driver: sqlite3.Connection, begin: str | None, operation: str, parameters: Any, many: bool
+    driver: sqlite3.Connection, begin: Begin | None, operation: str, parameters: Any, many: bool
 ) -> tuple[list[Any], Any, int, int | None]:
     cursor = driver.cursor()
     try:
         if begin is not None:
-            cursor.execute(begin)
+            begin(driver)
         if many:
             cursor.executemany(operation, parameters)
         else:

@@ -26,9 +26,11 @@ from sqlalchemy.util import await_only
 from ..exceptions import ConfigurationError
 from .dialects import at_each_begin, at_each_statement, info_of
 from .errands import ErrandCursor, run_in_errands
+from .lock import Line, line_of
 
 __all__ = [
     "MemoryFile",
+    "begin_immediate",
     "begin_writing",
     "configure_sqlite",
     "end_brief_read",
@@ -85,10 +87,22 @@ def has_written(connection: Connection) -> bool:
 class _State:
     """What one SQLite connection is doing: the BEGIN still to be sent, and when its statement has to stop."""
 
-    __slots__ = ("deadline", "is_shared", "patience", "pending", "turns", "writer_begin", "wrote")
+    __slots__ = (
+        "busy_timeout",
+        "deadline",
+        "is_shared",
+        "line",
+        "patience",
+        "pending",
+        "turns",
+        "writer_begin",
+        "wrote",
+    )
 
-    def __init__(self, writer_begin: str) -> None:
+    def __init__(self, writer_begin: str, line: Line) -> None:
         self.writer_begin = writer_begin
+        self.line = line
+        self.busy_timeout: int | None = None
         self.is_shared = False
         self.pending: str | None = None
         self.wrote = False
@@ -102,6 +116,12 @@ class _State:
             self.turns -= 1
             return self.turns < 0
         return time.monotonic() > self.deadline
+
+    def begin_immediate(self, driver: sqlite3.Connection) -> None:
+        """Wait for the write lock as long as the connection's busy timeout says, which is asked for once."""
+        if self.busy_timeout is None:
+            self.busy_timeout = int(driver.execute("PRAGMA busy_timeout").fetchone()[0])
+        self.line.begin(driver, self.busy_timeout)
 
 
 def share_transaction(info: Mapping[str, Any], other: dict[str, Any] | None) -> None:
@@ -127,6 +147,12 @@ def start_statement(info: Mapping[str, Any], seconds: float | None, *, turns: in
     state.deadline = float("inf") if seconds is None else time.monotonic() + seconds
     state.turns = turns
     return True
+
+
+def begin_immediate(info: Mapping[str, Any], driver: sqlite3.Connection) -> None:
+    """Begin to write on a pooled connection that was configured here; see `Line.begin`."""
+    state: _State = info[_STATE]
+    state.begin_immediate(driver)
 
 
 def start_brief_read(info: Mapping[str, Any], driver: sqlite3.Connection, turns: int) -> bool:
@@ -159,6 +185,7 @@ def configure_sqlite(
     _check_directory(url)
     always_autocommit = getattr(engine.dialect, "_on_connect_isolation_level", None) == "AUTOCOMMIT"
     begins = settings["begin"] is not None and not always_autocommit
+    line = line_of(str(url.database if memory is None else memory.path))
 
     if engine.dialect.is_async:
         dialect: Any = engine.dialect
@@ -174,7 +201,7 @@ def configure_sqlite(
 
     @event.listens_for(engine, "connect")
     def _connected(dbapi_connection: Any, record: Any) -> None:
-        state = _State("BEGIN IMMEDIATE" if settings["begin"] == "immediate" else "BEGIN")
+        state = _State("BEGIN IMMEDIATE" if settings["begin"] == "immediate" else "BEGIN", line)
         record.info[_STATE] = state
         _set_progress_handler(dbapi_connection, state.expired)
         if begins:
@@ -208,13 +235,18 @@ def configure_sqlite(
             if state.pending is not None:
                 state.pending = state.writer_begin
         if state.pending is not None:
-            begin, state.pending = state.pending, None
+            begin = state.begin_immediate if state.pending == "BEGIN IMMEDIATE" else _begin_deferred
+            state.pending = None
             if isinstance(cursor, ErrandCursor):
                 cursor.begin = begin
             else:
-                cursor.execute(begin)
+                begin(cursor.connection)
 
     at_each_statement(engine.dialect, before)
+
+
+def _begin_deferred(driver: sqlite3.Connection) -> None:
+    driver.execute("BEGIN")
 
 
 def _begin(info: MutableMapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ import anyio.to_thread
 from sqlalchemy import Engine
 from sqlalchemy import exc as sa_exc
 
-from ...engines.sqlite import start_statement
+from ...engines.sqlite import begin_immediate, start_statement
 from ...engines.turns import is_turn_taken, writers_turn
 from ...exceptions import DatabaseUnavailableError
 from ..operations.rows import Row
@@ -109,7 +109,7 @@ class GroupCommit:
         connection = self._connect()
         try:
             driver: sqlite3.Connection = connection.driver_connection
-            driver.execute("BEGIN IMMEDIATE")
+            begin_immediate(connection.info, driver)
             rows = _run(driver, statement, statement.parameters(values))
             driver.execute("COMMIT")
             return rows
@@ -126,7 +126,7 @@ class GroupCommit:
         connection = self._connect()
         try:
             driver: sqlite3.Connection = connection.driver_connection
-            driver.execute("BEGIN IMMEDIATE")
+            begin_immediate(connection.info, driver)
             outcomes = self._write_in_turn(connection.info, driver, members)
             if not driver.in_transaction:
                 return _undone(outcomes)

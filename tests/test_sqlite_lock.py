@@ -1,0 +1,73 @@
+"""SQLite's write lock: whoever waits for it looks equally often, as long as the busy timeout says."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import sqlalchemy.exc
+from sqlalchemy import event
+
+from fastapi_sqlalchemy.engines import lock
+from tests.support.doors import count_rows, make_database
+
+
+def another_writer(db: Any) -> closing[sqlite3.Connection]:
+    """A connection of another program, which has begun to write."""
+    connection = sqlite3.connect(str(db.url.database), isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN IMMEDIATE")
+    return closing(connection)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+def test_a_writer_looks_as_often_in_the_end_as_in_the_beginning(
+    asynchronous: bool, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite itself looks more and more seldom, so that those who come later pass by who has waited."""
+    db, Item = make_database(sqlite_url)
+    db.create_all()
+    pauses: list[float] = []
+
+    async def write() -> None:
+        async with db(commit_on_exit=True):
+            db.async_session.add(Item(name="a"))
+
+    with another_writer(db) as other:
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 200:
+                other.execute("COMMIT")
+
+        monkeypatch.setattr(lock, "sleep", pause)
+        if asynchronous:
+            asyncio.run(write())
+        else:
+            with db(commit_on_exit=True):
+                db.session.add(Item(name="a"))
+    assert pauses == [lock.PAUSE] * 200
+    assert count_rows(db, Item) == 1
+
+
+def test_a_writer_gives_up_after_the_busy_timeout_of_its_connection_and_leaves_that_as_it_is(sqlite_url: str) -> None:
+    db, Item = make_database(sqlite_url)
+
+    @event.listens_for(db.engine, "connect")
+    def _impatient(connection: sqlite3.Connection, _record: Any) -> None:
+        connection.execute("PRAGMA busy_timeout = 20")
+
+    db.create_all()
+    with (
+        another_writer(db),
+        pytest.raises(sqlalchemy.exc.OperationalError, match="locked"),
+        db(commit_on_exit=True),
+    ):
+        Item.new(name="a")
+    with db(commit_on_exit=True):
+        Item.new(name="b")
+        assert db.session.scalar(sa.text("PRAGMA busy_timeout")) == 20
+    assert count_rows(db, Item) == 1
