@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -74,6 +75,8 @@ The table is written by the run; lines that were not run keep what they had.
 A failure is what the line forbids, such as an acknowledged write that is lost, or a 2xx that is not true.
 `n` is how often the fault was made, and `seed` repeats the random choices (`RELIABILITY_SEED`).
 p50 and p99 are seconds as the clients saw them.
+Repeated turns of one variant are one row: the sums of n and of the failures, the median p50, the worst other time.
+The load is the average of the last five minutes of the run, on two cores.
 The size is the share of the full count that was asked for; the counts that are part of `make test` are called small.
 R3, R4, R5, R11 and R14 stand there for other packages too, all behind the same small application on PostgreSQL.
 For those a failure of R4 is a 2xx that is not true, a row that is kept, or a request without an answer in 30 seconds.
@@ -111,6 +114,7 @@ def main() -> int:
             "outcome": outcome,
             "size": arguments.size,
             "seconds": round(seconds),
+            "load": round(os.getloadavg()[1], 1),
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "system": f"{platform.system()}, Python {platform.python_version()}, {os.cpu_count()} cores",
             "figures": [_rounded(entry) for entry in entries if entry["line"] == line],
@@ -174,9 +178,10 @@ def _rounded(entry: dict[str, Any]) -> dict[str, Any]:
 
 def table(results: dict[str, Any]) -> str:
     """The results as Markdown."""
-    rows = ["| line | test | variant | size | n | seed | failures | p50 | p99 | more |", "|" + "---|" * 10]
+    rows = ["| line | test | variant | size | load | n | seed | failures | p50 | p99 | more |", "|" + "---|" * 11]
     for line, result in results.items():
-        for entry in result["figures"] or [{"variant": result["outcome"], "n": "", "failures": ""}]:
+        nothing = [{"variant": result["outcome"], "n": "", "failures": ""}]
+        for entry in _by_variant(result["figures"]) or nothing:
             known = {"line", "variant", "n", "seed", "failures", "p50", "p99"}
             more = ", ".join(
                 f"{name} {value}" for name, value in entry.items() if name not in known and value is not None
@@ -187,6 +192,7 @@ def table(results: dict[str, Any]) -> str:
                 LINES[line][0],
                 entry["variant"],
                 result["size"],
+                result.get("load", ""),
                 entry["n"],
                 _cell(entry.get("seed")),
                 entry["failures"],
@@ -197,6 +203,27 @@ def table(results: dict[str, Any]) -> str:
             rows.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     systems = sorted({f"{result['system']}, {result['date']}" for result in results.values()})
     return INTRODUCTION + "\n".join(rows) + "\n\nRun on: " + "; ".join(systems) + ".\n"
+
+
+def _by_variant(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry of each variant: the turns together, with the median of their p50 and the worst of all other times."""
+    turns: dict[str, list[dict[str, Any]]] = {}
+    for entry in entries:
+        turns.setdefault(entry["variant"], []).append(entry)
+    return [same[0] if len(same) == 1 else _together(same) for same in turns.values()]
+
+
+def _together(turns: list[dict[str, Any]]) -> dict[str, Any]:
+    entry = dict(turns[-1])
+    for name, value in entry.items():
+        values = [turn[name] for turn in turns if isinstance(turn.get(name), (int, float))]
+        if name in ("n", "failures"):
+            entry[name] = sum(values)
+        elif name == "p50":
+            entry[name] = statistics.median(values)
+        elif isinstance(value, float):
+            entry[name] = max(values)
+    return {**entry, "turns": len(turns)}
 
 
 def _cell(value: Any) -> str:
