@@ -12,10 +12,12 @@ from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 import anyio
 import anyio.to_thread
-from sqlalchemy import Engine
+import sqlalchemy.orm
+from sqlalchemy import Connection, Engine
 
+from .admission import AsyncGatedQueuePool
 from .engines import EngineSource
-from .engines.cancellation import cancel_statement
+from .engines.cancellation import cancel_statement, is_cancelled
 from .engines.positions import Watermark
 from .engines.reads import has_begun
 from .engines.replicas import ReadRoute
@@ -319,6 +321,11 @@ class Scope:
                 _end_transaction(self._session, commit=commit)
                 if not self._session.due:
                     return
+            alone = None if self._session is not None else self._async_session
+            if alone is not None and _lets_go(alone.sync_session):
+                # nothing is awaited in there, so that no cancellation can interrupt it
+                await alone.run_sync(_end_its_transaction, commit=commit)
+                return
             await uninterrupted(self._complete_both(commit=commit))
 
     def perform(self, work: Callable[[Session], T], session: Session) -> T:
@@ -393,7 +400,7 @@ class Scope:
             await run_async_callbacks(synchronous)
         if asynchronous is not None:
             await await_until_idle([asynchronous.sync_session], self._patience)
-            await asynchronous.run_sync(lambda session: _end_transaction(cast(Session, session), commit=commit))
+            await asynchronous.run_sync(_end_its_transaction, commit=commit)
             await run_async_callbacks(asynchronous.sync_session)
 
     def _wait_and_end(self, session: Session, *, commit: bool) -> None:
@@ -484,6 +491,10 @@ def _end_transaction(session: Session, *, commit: bool) -> None:
     _roll_back(session)
 
 
+def _end_its_transaction(session: sqlalchemy.orm.Session, *, commit: bool) -> None:
+    _end_transaction(cast(Session, session), commit=commit)
+
+
 def _roll_back(session: Session, *, after_commit: bool = False) -> None:
     """After a COMMIT that failed the database's transaction may be open still, which a mere ``close()`` would leave."""
     transaction = session.get_transaction()
@@ -523,6 +534,19 @@ def _instant(session: Session, source: EngineSource) -> bool:
     if session.has_changes:
         return False
     return source.dialect_name == "sqlite" or not any(map(has_begun, session.connections()))
+
+
+def _lets_go(session: Session) -> bool:
+    """Whether an async session ends its transaction by giving idle connections back, which its pool keeps."""
+    busy = not session.idle or session.has_changes or session.has_callbacks
+    return not busy and all(map(_is_idle, session.connections()))
+
+
+def _is_idle(connection: Connection) -> bool:
+    pool: Any = connection.engine.pool
+    if has_begun(connection) or not isinstance(pool, AsyncGatedQueuePool):
+        return False
+    return pool.keeps_returned and not is_cancelled(connection.connection)
 
 
 async def in_thread(function: Callable[[], T]) -> T:
