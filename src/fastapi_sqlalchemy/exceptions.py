@@ -14,7 +14,7 @@ FastAPISQLAlchemyError
 ├── SessionClosedError                        the scope that owned the session has ended
 ├── ConcurrentSessionUseError                 two threads or tasks use one session at once
 ├── AsyncScopeRequiredError                   async work in a scope that was opened by a plain ``with``
-├── TransactionUsageError                     ``db.transaction()`` cannot do what was asked
+├── TransactionUsageError                     a transaction cannot do what was asked
 ├── ReadOnlyError                             a write inside ``db.read_only()``
 ├── UnknownAttributeError (TypeError)         a model has no attribute of that name
 ├── BadRowError                               a row of a file does not fit its table
@@ -170,7 +170,7 @@ class AsyncScopeRequiredError(FastAPISQLAlchemyError):
 
 
 class TransactionUsageError(FastAPISQLAlchemyError):
-    """``db.transaction()`` was used in a way that cannot give what was asked for."""
+    """A transaction was used in a way that cannot give what was asked for."""
 
 
 class ReadOnlyError(FastAPISQLAlchemyError, sa_exc.InvalidRequestError):

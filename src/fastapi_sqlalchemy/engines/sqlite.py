@@ -27,6 +27,7 @@ from ..exceptions import ConfigurationError
 from .dialects import at_each_begin, at_each_statement, info_of
 from .errands import ErrandCursor, run_in_errands
 from .lock import Line, line_of
+from .write_lock import make_way, note_lock
 
 __all__ = [
     "MemoryFile",
@@ -88,10 +89,13 @@ class _State:
     """What one SQLite connection is doing: the BEGIN still to be sent, and when its statement has to stop."""
 
     __slots__ = (
+        "begun",
         "busy_timeout",
         "deadline",
+        "file",
         "is_shared",
         "line",
+        "locked",
         "patience",
         "pending",
         "turns",
@@ -99,16 +103,24 @@ class _State:
         "wrote",
     )
 
-    def __init__(self, writer_begin: str, line: Line) -> None:
+    def __init__(self, writer_begin: str, line: Line, file: object) -> None:
         self.writer_begin = writer_begin
         self.line = line
+        self.file = file
         self.busy_timeout: int | None = None
         self.is_shared = False
+        self.begun = False
         self.pending: str | None = None
+        self.locked = False
         self.wrote = False
         self.deadline = float("inf")
         self.turns: int | None = None
         self.patience: int | None = None
+
+    def begin_again(self) -> None:
+        """Its transaction has ended; the next statement begins another one like it."""
+        self.locked = False
+        self.pending = self.writer_begin
 
     def expired(self) -> bool:
         """Asked by SQLite every few thousand steps; True interrupts the statement."""
@@ -201,7 +213,9 @@ def configure_sqlite(
 
     @event.listens_for(engine, "connect")
     def _connected(dbapi_connection: Any, record: Any) -> None:
-        state = _State("BEGIN IMMEDIATE" if settings["begin"] == "immediate" else "BEGIN", line)
+        # a private memory database is nobody else's
+        file = object() if memory is None and is_memory_url(url) else line
+        state = _State("BEGIN IMMEDIATE" if settings["begin"] == "immediate" else "BEGIN", line, file)
         record.info[_STATE] = state
         _set_progress_handler(dbapi_connection, state.expired)
         if begins:
@@ -229,18 +243,23 @@ def configure_sqlite(
         if statement_timeout is not None:
             state.deadline = time.monotonic() + statement_timeout
         if state.pending is not None and connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
-            state.pending = None
-        if not state.wrote and writes(statement, context):
+            state.pending, state.begun = None, False
+        is_first_write = not state.wrote and writes(statement, context)
+        begin = state.writer_begin if is_first_write and state.pending is not None else state.pending
+        if is_first_write or begin == "BEGIN IMMEDIATE":
+            if not make_way(state, writes=is_first_write):
+                begin = "BEGIN"
+            elif state.begun:
+                note_lock(connection, state)
+        if is_first_write:
             state.wrote = True
-            if state.pending is not None:
-                state.pending = state.writer_begin
-        if state.pending is not None:
-            begin = state.begin_immediate if state.pending == "BEGIN IMMEDIATE" else _begin_deferred
+        if begin is not None:
+            start = state.begin_immediate if begin == "BEGIN IMMEDIATE" else _begin_deferred
             state.pending = None
             if isinstance(cursor, ErrandCursor):
-                cursor.begin = begin
+                cursor.begin = start
             else:
-                begin(cursor.connection)
+                start(cursor.connection)
 
     at_each_statement(engine.dialect, before)
 
@@ -252,8 +271,8 @@ def _begin_deferred(driver: sqlite3.Connection) -> None:
 def _begin(info: MutableMapping[str, Any]) -> None:
     state: _State | None = info.get(_STATE)
     if state is not None and not state.is_shared:
-        state.pending = "BEGIN"
-        state.wrote = False
+        state.pending, state.begun = "BEGIN", True
+        state.wrote = state.locked = False
 
 
 def _terminate(dbapi_connection: Any) -> None:
