@@ -86,7 +86,8 @@ def test_an_unknown_option_is_a_type_error_that_names_it(sqlite_url: str) -> Non
     with pytest.raises(TypeError, match="pool_sise") as caught:
         db.init(sqlite_url, pool_sise=5)  # type: ignore[call-arg]
     assert isinstance(caught.value, UnknownOptionError)
-    assert "pool_timeout" in str(caught.value)
+    assert str(caught.value) == "__init__() got an unexpected keyword argument 'pool_sise'"  # as Python itself says it
+    assert "pool_timeout" in caught.value.__notes__[0]
 
 
 def test_every_option_is_taken_by_the_constructor_and_by_init(sqlite_url: str) -> None:
@@ -124,6 +125,27 @@ def test_every_option_is_taken_by_the_constructor_and_by_init(sqlite_url: str) -
     for db in (given, later):
         assert db.commit_on_exit
         asyncio.run(look(db))
+
+
+def test_init_takes_what_shapes_the_base_before_the_first_model(sqlite_url: str) -> None:
+    metadata = sa.MetaData()
+
+    class Mine(ModelBase):
+        pass
+
+    db = SQLAlchemy()
+    db.init(sqlite_url, metadata=metadata, model_class=Mine)
+    assert db.metadata is metadata
+
+    class Item(db.Base):  # type: ignore[misc, name-defined]
+        id: Mapped[int] = mapped_column(primary_key=True)
+
+    assert issubclass(Item, Mine)
+    db.create_all()
+    with db():
+        assert Item.new().id == 1
+    with pytest.raises(ConfigurationError, match="before the first model"):
+        db.init(sqlite_url, metadata=sa.MetaData())
 
 
 def test_metadata_and_model_class_shape_the_base() -> None:

@@ -76,10 +76,9 @@ class Binding:
     def __init__(self, url: str | URL | None, options: Mapping[str, Any]) -> None:
         unknown = sorted(set(options) - _OPTIONS)
         if unknown:
-            raise UnknownOptionError(
-                f"__init__() got an unexpected keyword argument '{unknown[0]}'. The options are: "
-                f"{', '.join(sorted(_OPTIONS))}."
-            )
+            error = UnknownOptionError(f"__init__() got an unexpected keyword argument '{unknown[0]}'")
+            error.add_note(f"The options are: {', '.join(sorted(_OPTIONS))}.")
+            raise error
         engine_options = {name: value for name, value in options.items() if name in _ENGINE_OPTIONS}
         self.source = EngineSource(DatabaseConfig.create(url, **engine_options))
         self.commit_on_exit = bool(options.get("commit_on_exit"))
@@ -171,18 +170,27 @@ class SQLAlchemy:
         self._bindings: weakref.WeakSet[Binding] = weakref.WeakSet()
         self.extensions: dict[str, Any] = {}
         """What other parts of the package keep for this database; it lives as long as the database does."""
+        self._model_class = model_class
         self._base = declarative_base_for(model_class, metadata)
         adopt(self._base.metadata, self)
         _databases.add(self)
         if any(given is not None for given in (url, async_url, custom_engine, async_custom_engine)):
             self._binding = Binding(url, self._options)
 
-    def init(self, url: str | URL | None = None, **options: Unpack[DatabaseOptions]) -> None:
+    def init(
+        self,
+        url: str | URL | None = None,
+        *,
+        metadata: MetaData | None = None,
+        model_class: type | None = None,
+        **options: Unpack[DatabaseOptions],
+    ) -> None:
         """Give the database its URL, or options that replace those of the constructor.
 
-        Without a URL or an engine the environment variable ``DATABASE_URL`` is used.
+        Without a URL or an engine the environment variable ``DATABASE_URL`` is used. ``metadata`` and ``model_class``
+        make a new ``db.Base``, so they come before the first model.
         Raises `MissingDatabaseError` (a ValueError) when nothing says which database, `UnknownOptionError` (a
-        TypeError) for an option that does not exist.
+        TypeError) for an option that does not exist, `ConfigurationError` for a base where there are models.
         """
         merged: dict[str, Any] = {**self._options, **options}
         if url is None and all(
@@ -190,9 +198,21 @@ class SQLAlchemy:
         ):
             url = DatabaseConfig.url_from_environment()
         binding = Binding(url, merged)
+        if metadata is not None or model_class is not None:
+            self._replace_base(metadata, model_class)
         if self._binding is not None:
             self._binding.source.dispose()
         self._options, self._binding = merged, binding
+
+    def _replace_base(self, metadata: MetaData | None, model_class: type | None) -> None:
+        if self._base.registry.mappers or self._base.metadata.tables:
+            raise ConfigurationError(
+                "metadata and model_class shape `db.Base`, and it has models already. Give them to SQLAlchemy(...), or "
+                "call init() before the first model."
+            )
+        self._base = declarative_base_for(model_class or self._model_class, metadata)
+        self._model_class = model_class or self._model_class
+        adopt(self._base.metadata, self)
 
     def bind(self, url: str | URL | None, options: Mapping[str, Any]) -> Binding:
         """Engines of their own for one application that uses this object under another URL."""
