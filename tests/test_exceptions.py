@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 from typing import Any
 
 import pytest
@@ -40,6 +41,14 @@ def test_a_row_that_is_bad_is_told_by_its_line_and_column() -> None:
     message = str(exceptions.BadRowError(3, "no number", column="price"))
     assert all(part in message for part in ("line 3", "price", "no number"))
     assert "lines 3 to 9" in str(exceptions.BadRowError(3, "a duplicate", last_line=9))
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_every_error_goes_from_one_process_to_another_whole(kind: Any) -> None:
+    bad_row = exceptions.BadRowError
+    error = bad_row(3, "no number", column="price", kept=2) if kind is bad_row else kind("mine")
+    copied = pickle.loads(pickle.dumps(error))
+    assert (type(copied), str(copied), vars(copied)) == (type(error), str(error), vars(error))
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ FastAPISQLAlchemyError
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import exc as sa_exc
 
 __all__ = [
@@ -201,6 +203,13 @@ class BadRowError(FastAPISQLAlchemyError, ValueError):
         self.kept = kept
         where = f"line {line}" if self.last_line == line else f"lines {line} to {self.last_line}"
         super().__init__(f"{where}: {'' if column is None else f'column {column!r}: '}{reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _bad_row, (self.line, self.reason, self.column, self.last_line, self.kept)
+
+
+def _bad_row(line: int, reason: str, column: str | None, last_line: int, kept: int) -> BadRowError:
+    return BadRowError(line, reason, column=column, last_line=last_line, kept=kept)
 
 
 class ExplainError(FastAPISQLAlchemyError):
