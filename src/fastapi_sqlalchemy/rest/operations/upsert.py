@@ -109,17 +109,21 @@ def _statement(session: Session, target: Target, batch: list[Values], conflict: 
     held = {column.key for column in columns}
     given = [key for key in batch[0] if key not in held and not table.c[key].primary_key]
     if name in ("mysql", "mariadb"):
-        statement: Any = mysql.insert(table).values(batch)
-        changes = {key: statement.inserted[key] for key in given} | _on_update(table, given)
-        first = columns[0].key
-        return statement.on_duplicate_key_update(**(changes or {first: statement.inserted[first]}))
+        changes = {key: _inserted(table.c[key]) for key in given} | _on_update(table, given)
+        first = columns[0]
+        return mysql.insert(table).values(batch).on_duplicate_key_update(changes or {first.key: _inserted(first)})
     insert: Any = postgresql.insert if name == "postgresql" else sqlite.insert
-    statement = insert(table).values(batch)
+    statement: Any = insert(table).values(batch)
     changes = {key: statement.excluded[key] for key in given} | _on_update(table, given)
     where = sa.and_(*target.visible) if target.visible else None
     return statement.on_conflict_do_update(
         index_elements=columns, set_=changes or {columns[0].key: columns[0]}, where=where
     )
+
+
+def _inserted(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """MariaDB's VALUES(); SQLAlchemy's ``inserted`` escapes a percent sign in the name twice."""
+    return sa.func.values(sa.column(column.name))
 
 
 def _on_update(table: sa.Table, given: Sequence[str]) -> dict[str, Any]:

@@ -257,7 +257,8 @@ def _mysql(type_: Type, declared: str | None) -> Type:
         type_.asdecimal = False
         return type_
     if isinstance(type_, mysql.YEAR):
-        return mysql.SMALLINT(unsigned=True)
+        # of two digits it is sorted from 1970 to 2069, and compared from 0 to 99
+        return AsText() if type_.display_width == 2 else mysql.SMALLINT(unsigned=True)
     if isinstance(type_, mysql.TIME):
         return WideTime(fsp=type_.fsp)
     if isinstance(type_, mysql.BIT):
