@@ -255,6 +255,38 @@ def test_two_writers_wait_for_each_other(sqlite_url: str) -> None:
     assert count_rows(db, Item) == 60
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_commit_that_failed_leaves_no_transaction_on_the_connection(sqlite_url: str, asynchronous: bool) -> None:
+    one = {"pool_size": 1, "max_overflow": 0}
+    db = SQLAlchemy(sqlite_url, engine_args=one)
+
+    class Node(db.Base):  # type: ignore[misc, name-defined]
+        id: Mapped[int] = mapped_column(primary_key=True)
+        late_id: Mapped[int] = mapped_column(sa.ForeignKey("node.id", deferrable=True, initially="DEFERRED"))
+
+    db.create_all()
+    insert = sa.insert(Node).values(id=1, late_id=99)
+
+    async def use_async() -> None:
+        async with db.async_engine.connect() as connection:
+            await connection.execute(insert)
+            with pytest.raises(sa.exc.IntegrityError):
+                await connection.commit()
+        async with db():
+            assert await Node.aget_all() == []
+        await db.adispose()
+
+    if asynchronous:
+        asyncio.run(use_async())
+        return
+    with db.engine.connect() as connection:
+        connection.execute(insert)
+        with pytest.raises(sa.exc.IntegrityError):
+            connection.commit()
+    with db():
+        assert Node.get_all() == []
+
+
 # Memory.
 
 

@@ -199,8 +199,9 @@ def configure_sqlite(
     begins = settings["begin"] is not None and not always_autocommit
     line = line_of(str(url.database if memory is None else memory.path))
 
-    if engine.dialect.is_async:
-        dialect: Any = engine.dialect
+    dialect: Any = engine.dialect
+    _undo_failed_commits(dialect)
+    if dialect.is_async:
         dialect.do_terminate = _terminate
         run_in_errands(dialect)
 
@@ -273,6 +274,20 @@ def _begin(info: MutableMapping[str, Any]) -> None:
     if state is not None and not state.is_shared:
         state.pending, state.begun = "BEGIN", True
         state.wrote = state.locked = False
+
+
+def _undo_failed_commits(dialect: Any) -> None:
+    """After a COMMIT that failed SQLite's transaction is open still, and SQLAlchemy holds it for ended."""
+    commit = dialect.do_commit
+
+    def commit_or_roll_back(dbapi_connection: Any) -> None:
+        try:
+            commit(dbapi_connection)
+        except Exception:
+            dialect.do_rollback(dbapi_connection)
+            raise
+
+    dialect.do_commit = commit_or_roll_back
 
 
 def _terminate(dbapi_connection: Any) -> None:
