@@ -20,6 +20,7 @@ from sqlalchemy.util import await_only
 from sqlalchemy.util.concurrency import in_greenlet
 
 from ..exceptions import TransactionUsageError
+from .deferred import deferred_constraints
 from .sqlite import share_transaction
 
 __all__ = ["Part", "SharedTransaction"]
@@ -72,6 +73,7 @@ class SharedTransaction:
         self._over = False
         # PostgreSQL ends a transaction at the first statement that fails; the others undo the statement alone
         self._guards_reads = connection.dialect.name not in ("sqlite", "mysql", "mariadb")
+        self._deferred = deferred_constraints(connection)
         self._say(f"SAVEPOINT {_OUTER}")
 
     def end(self) -> None:
@@ -111,6 +113,8 @@ class SharedTransaction:
                 return
             self._refuse_late()
             try:
+                if self._writers == [part]:
+                    self._deferred.check(self.driver)
                 if self._writers[-1] is part:
                     self._say(f"RELEASE SAVEPOINT {part.savepoint}")
             except BaseException:
