@@ -424,6 +424,35 @@ def test_background_tasks_have_a_live_session_whose_work_is_committed(sqlite_url
         assert sorted(item.name for item in Item.get_all()) == ["later", "now"]
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_background_task_finds_nothing_of_what_the_request_did_not_commit(
+    sqlite_url: str, asynchronous: bool
+) -> None:
+    db, Item = make_database(sqlite_url, sqlite={"busy_timeout": 0.2})
+    app = FastAPI()
+    app.add_middleware(DBSessionMiddleware, db=db)
+
+    def apart() -> None:
+        with db():
+            Item.new(name="of the task")
+
+    async def apart_async() -> None:
+        async with db():
+            await Item.anew(name="of the task")
+
+    @app.post("/")
+    async def endpoint(tasks: BackgroundTasks) -> None:
+        db.async_session.add(Item(name="not committed"))
+        await db.async_session.flush()
+        tasks.add_task(apart_async if asynchronous else apart)
+        tasks.add_task(db.async_session.commit)
+
+    with TestClient(app) as client:
+        assert client.post("/").status_code == 200
+        with db():
+            assert [item.name for item in Item.get_all()] == ["of the task"]
+
+
 def test_objects_of_the_request_can_be_read_in_its_background_tasks(sqlite_url: str) -> None:
     db, Item = make_database(sqlite_url)
     app = FastAPI()

@@ -345,8 +345,8 @@ class Exchange:
         for scope in self.scopes:
             if not clean:
                 await scope.complete_async(clean=False)
-            elif scope.commit_on_exit if scope.has_changes() else has_length(message):
-                # a stream without changes keeps its transaction: the cursor that it reads from lives in it
+            elif has_length(message) or (scope.commit_on_exit and scope.has_changes()):
+                # a stream without changes to commit keeps its transaction: the cursor that it reads from lives in it
                 await scope.complete_async(clean=True)
 
     async def _complete(self, *, clean: bool) -> None:
