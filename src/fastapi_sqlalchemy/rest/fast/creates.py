@@ -52,7 +52,7 @@ class Creates:
             rows = await writes.write(statement, columns)
         except GiveWay:
             return None
-        return exact(self._shape, rows[0])
+        return exact(self._shape, rows[0]) if rows else None
 
     def _statement(self, table: sa.Table, names: tuple[str, ...], dialect: sa.Dialect) -> DriverStatement | None:
         place = (dialect.name, dialect.driver, names)

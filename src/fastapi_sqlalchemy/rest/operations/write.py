@@ -44,6 +44,12 @@ def not_found(resource: Resource) -> ProblemError:
     return ProblemError(Problem(status=404, code="not_found", detail=f"There is no such {resource.name}."))
 
 
+def not_stored(resource: Resource) -> ProblemError:
+    """Return the error for a new row that the database leaves out without one (``ON CONFLICT IGNORE``, a trigger)."""
+    detail = f"The database left out the new {resource.name}: a constraint or a trigger of its table ignores it."
+    return ProblemError(Problem(status=409, code="conflict", detail=detail))
+
+
 def precondition_failed() -> ProblemError:
     """Return the error for an If-Match that does not hold (RFC 9110, section 13.1.1)."""
     detail = "The row has changed since you read it. Read it again, then repeat the change with its new ETag."
@@ -280,6 +286,8 @@ def _insert(session: Session, resource: Resource, rows: Sequence[Values]) -> lis
             inserted = returned(session, statement, shape)
         else:
             inserted = _insert_many(session, resource, chosen)
+        if len(inserted) < len(chosen):
+            raise not_stored(resource)
         found.update(zip(numbers, inserted, strict=True))
     return [found[number] for number in range(len(prepared))]
 
