@@ -195,3 +195,24 @@ def test_why_a_view_is_not_served_is_told_without_a_statement(mariadb_url: str) 
         (skipped,) = reflection.skipped
         assert skipped.name == "v" and "DESCRIBE" not in skipped.reason
         assert client.get("/v").status_code == 500
+
+
+def test_text_of_any_collation_and_domains_can_be_filtered_on_postgresql(postgres_url: str) -> None:
+    run(
+        postgres_url,
+        """CREATE TYPE mood AS ENUM ('sad', 'happy'); CREATE DOMAIN feeling AS mood; CREATE DOMAIN short AS varchar(5);
+        CREATE TABLE odd (id int PRIMARY KEY, c text COLLATE "POSIX", s short, f feeling, t timetz);
+        INSERT INTO odd VALUES (1, 'a', 'a', 'sad', '10:00+05:30'), (2, 'b', 'b', 'happy', '10:00Z')""",
+    )
+    with serving(postgres_url, write=True) as (client, _):
+        for name in ("c", "s"):
+            for operator, ids in (("gt", [2]), ("gte", [1, 2]), ("lt", []), ("lte", [1]), ("between", [1])):
+                value = "a,a" if operator == "between" else "a"
+                answer = client.get("/odd", params={f"{name}__{operator}": value})
+                assert [row["id"] for row in answer.json()] == ids, (name, operator, answer.text)
+        assert [row["id"] for row in client.get("/odd?f=happy").json()] == [2]
+        for time, ids in (("10:00:00+05:30", [1]), ("10:00:00", [2]), ("10:00Z", [2]), ("10:00-01:00", [])):
+            assert [row["id"] for row in client.get("/odd", params={"t": time}).json()] == ids, time
+        assert client.get("/odd?t=10:00%2B99:00").status_code == 422
+        assert client.patch("/odd/1", json={"f": "happy"}).json()["f"] == "happy"
+        assert client.patch("/odd/1", json={"f": "angry"}).status_code == 422

@@ -69,6 +69,8 @@ def condition(
         return exact if plain is None else sa.and_(plain, exact)
     if kind is Kind.TEXT and family == "postgresql" and operator in ("gt", "gte", "lt", "lte"):
         column = sa.collate(as_text(column, field, family), "C")
+        # one of the column's type would bring the column's collation, and a comparison has one only
+        return _COMPARE[operator](column, take(field.sql_type if is_decorated(field) else _TEXT))
     return _COMPARE[operator](column, take(_bound_type(field, kind, family), expanding=several))
 
 

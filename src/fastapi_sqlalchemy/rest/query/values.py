@@ -31,6 +31,7 @@ _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,80}(?:\.[0-9]{0,80})?|\.[0-9]{1,80})(?:[
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _CLOCK = r"\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?"
 _TIME = re.compile(_CLOCK, re.ASCII)
+_TIME_WITH_OFFSET = re.compile(rf"({_CLOCK})(?:[Zz]|([+ -])(\d\d:?\d\d))?", re.ASCII)
 _DATETIME = re.compile(rf"({_DATE.pattern})(?:[Tt ]({_CLOCK})(?:([Zz])|([+ -])(\d\d):?(\d\d))?)?", re.ASCII)
 _DURATION = re.compile(
     r"([+-])?P(?:(\d{1,6})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,7})H)?(?:(\d{1,9})M)?(?:(\d{1,11})(?:\.(\d{1,6}))?S)?)?",
@@ -190,14 +191,17 @@ def _date(_field: Field, text: str) -> dt.date:
 
 
 def _time(field: Field, text: str) -> dt.time:
-    if _TIME.fullmatch(text):
-        try:
-            value = dt.time.fromisoformat(text)
-        except ValueError:
-            pass
-        else:
-            return value.replace(tzinfo=dt.UTC) if field.timezone else value
-    raise InvalidValueError("must be a time such as 13:45:00", "time_parsing")
+    """A column that has offsets takes one; without, it is UTC."""
+    found = (_TIME_WITH_OFFSET if field.timezone else _TIME).fullmatch(text)
+    try:
+        if found is None:
+            raise ValueError(text)
+        if not field.timezone:
+            return dt.time.fromisoformat(text)
+        clock, sign, offset = found.groups()
+        return dt.time.fromisoformat(f"{clock}{(sign or '+').replace(' ', '+')}{offset or '00:00'}")
+    except ValueError:
+        raise InvalidValueError("must be a time such as 13:45:00", "time_parsing") from None
 
 
 def _datetime(field: Field, text: str) -> dt.datetime:

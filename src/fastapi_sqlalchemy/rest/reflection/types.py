@@ -207,7 +207,8 @@ def served_type(type_: Type, dialect: str, declared: str | None = None, *, key: 
     if dialect in ("mysql", "mariadb"):
         return _mysql(type_, declared)
     if isinstance(type_, postgresql.DOMAIN):
-        return served_type(type_.data_type, dialect)
+        inner = served_type(type_.data_type, dialect)
+        return AsText() if isinstance(inner, sa.Enum) else inner  # no operator compares a domain of choices
     if type(type_) is sa.String:  # "char" and name, which are not quite text
         return AsText()
     if is_array(type_):
