@@ -8,6 +8,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -49,6 +50,59 @@ def test_a_key_of_sqlite_that_is_no_row_id_may_hold_null(sqlite_url: str) -> Non
         walks_give_every_row_once(client, "/t", ["id", "-id", "v", "id.nullsfirst"])
 
 
+MOMENTS: list[tuple[str, str, Any]] = [
+    ("'2020-01-01 00:00:00'", "'2020-01-02 10:30:00'", "2020-01-02T10:30:00"),
+    ("'2020-01-01 00:00:00.000000'", "'2020-01-02 10:30:00.500000'", "2020-01-02T10:30:00.500000"),
+    ("'2020-01-01 00:00:00.000'", "'2020-01-02 10:30:00.500'", "2020-01-02T10:30:00.500000"),
+    ("'2020-01-01 00:00'", "'2020-01-02 10:30'", "2020-01-02T10:30:00"),
+    ("'2020-01-01'", "'2020-01-02'", "2020-01-02T00:00:00"),
+    ("'2020-01-01T00:00:00'", "'2020-01-02T10:30:00.250000'", "2020-01-02T10:30:00.250000"),
+    ("'2020-01-01T00:00:00Z'", "'2020-01-02T10:30:00Z'", "2020-01-02T10:30:00+00:00"),
+    ("1577836800", "1577961000", 1577961000),
+    ("2458849.5", "2458850.9375", 2458850.9375),
+]
+
+
+def test_a_moment_of_sqlite_is_found_changed_and_written_in_the_form_that_the_others_have(sqlite_url: str) -> None:
+    file = sqlite_url.removeprefix("sqlite:///")
+    cases = [
+        (f"t{number}{declared}", declared, *case)
+        for number, case in enumerate(MOMENTS)
+        for declared in ("DATETIME", "DATE")
+    ]
+    with sqlite3.connect(file) as raw:
+        for table, declared, first, second, _ in cases:
+            raw.executescript(
+                f"CREATE TABLE {table} (at {declared} PRIMARY KEY, seen {declared}, v INTEGER);"
+                f"INSERT INTO {table} VALUES ({first}, {first}, 1), ({second}, {second}, 2);"
+                f"CREATE TABLE {table}child (id INTEGER PRIMARY KEY, at {declared} REFERENCES {table}(at))"
+            )
+    raw.close()
+    with serving(sqlite_url, write=True) as (client, _):
+        for table, declared, _, second, answered in cases:
+            shown: Any = second.strip("'") if declared == "DATE" and len(second) == len("'2020-01-02'") else answered
+            shown = answered if isinstance(answered, float) else shown
+            one, two = client.get(f"/{table}?sort=v").json()
+            assert two == {"at": shown, "seen": shown, "v": 2}, table
+            path = f"/{table}/{quote(str(shown).replace('+', '~2B'), safe='~')}"
+            assert client.get(path).json() == two, table
+            asked = {"": [two], "__ne": [one], "__gte": [two], "__gt": [], "__lt": [one], "__lte": [one, two]}
+            for operator, rows in asked.items():
+                answer = client.get(f"/{table}", params={f"seen{operator}": shown, "sort": "v"})
+                assert answer.json() == rows, (table, operator, answer.text)
+            assert client.patch(path, json={"seen": shown, "v": 3}).json() == {**two, "v": 3}, table
+            assert client.post(f"/{table}/-/upsert", json={**two, "v": 4}).json()["v"] == 4, table
+            assert client.post(f"/{table}child", json={"at": shown}).status_code == 201, table
+            assert [row["v"] for row in client.get(f"/{table}").json()] == [1, 4], table
+    with sqlite3.connect(file) as raw:
+        for table, _, _, second, _ in cases:
+            assert raw.execute(f"SELECT count(*) FROM {table} WHERE at = {second} AND seen = {second}").fetchone() == (
+                1,
+            )
+            assert raw.execute(f"SELECT count(*) FROM {table}child WHERE at = {second}").fetchone() == (1,)
+    raw.close()
+
+
 def test_a_table_that_others_inherit_from_may_have_a_key_twice(postgres_url: str) -> None:
     run(
         postgres_url,
@@ -85,7 +139,8 @@ def test_a_table_that_may_not_be_read_is_told_at_the_start(postgres_url: str) ->
         connection.execute("CREATE TABLE mine (id int PRIMARY KEY); CREATE TABLE yours (id int PRIMARY KEY)")
         connection.execute(f'CREATE ROLE "{role}" LOGIN; GRANT SELECT ON mine TO "{role}"')  # type: ignore[arg-type]
     try:
-        with serving(sa.make_url(postgres_url).set(username=role)) as (client, reflection):
+        url = sa.make_url(postgres_url).set(username=role).render_as_string(hide_password=False)
+        with serving(url) as (client, reflection):
             assert {item.name: bool(item.problem) for item in reflection.served} == {"mine": False, "yours": True}
             assert client.get("/mine").json() == []
             assert (client.get("/yours").status_code, client.get("/yours").json()["code"]) == (500, "database_error")

@@ -43,7 +43,11 @@ _FAMILIES: dict[str, Family] = {
     "mysql": "mysql",
     "mariadb": "mysql",
 }
-_DEFAULT_MOMENT = re.compile(r"(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\.\d{6}", re.ASCII)
+_MOMENT = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)?(?P<separator>[ T]?)"
+    r"(?:(?P<clock>\d\d:\d\d)(?P<seconds>:\d\d)?(?:\.(?P<fraction>\d{3}|\d{6}))?(?P<suffix>Z|\+00:00|\+00)?)?",
+    re.ASCII,
+)
 
 
 class Operand(NamedTuple):
@@ -165,24 +169,27 @@ def _sqlite_moment(field: Field, operator: str, values: Iterable[Any], dialect: 
 
 
 def _moments(field: Field, value: dt.datetime | dt.time, dialect: sa.Dialect) -> list[str]:
-    """The texts that stand for one moment, shortest first; none for a column with a format of its own.
+    """The texts that stand for one moment, in their order; none for a column with a format of its own.
 
     SQLAlchemy writes six digits of a second, other programs none
     (https://www.sqlite.org/lang_datefunc.html lists the formats).
     """
     process = field.sql_type.dialect_impl(dialect).bind_processor(dialect)
-    full = value.isoformat() if process is None else process(value)
-    if not isinstance(full, str) or not _DEFAULT_MOMENT.fullmatch(full):
+    written = value.isoformat() if process is None else process(value)
+    found = _MOMENT.fullmatch(written) if isinstance(written, str) else None
+    if found is None:
         return []
-    clock, _, fraction = full.partition(".")
-    found = [full]
-    significant = fraction.rstrip("0")
-    if len(significant) <= 3:
-        found.append(f"{clock}.{fraction[:3]}")
-    if significant and f"{clock}.{significant}" not in found:
-        found.append(f"{clock}.{significant}")
-    if not significant:
-        found.append(clock)
-        if clock.endswith(" 00:00:00"):
-            found.append(clock.removesuffix(" 00:00:00"))
-    return sorted(found, key=len)
+    day, separator, suffix = found["day"] or "", found["separator"], found["suffix"] or ""
+    if day and not separator:
+        separator = " "
+    minutes = f"{day}{separator}{value.hour:02}:{value.minute:02}"
+    digits = f"{value.microsecond:06}"
+    significant = digits.rstrip("0")
+    clock = f"{minutes}:{value.second:02}"
+    fractions = {digits, significant, digits[:3] if len(significant) <= 3 else digits}
+    texts = {f"{clock}.{part}{suffix}" if part else f"{clock}{suffix}" for part in fractions}
+    if not significant and not value.second:
+        texts.add(f"{minutes}{suffix}")
+        if day and (value.hour, value.minute) == (0, 0):
+            texts.add(day)
+    return sorted(texts) if written in texts else []

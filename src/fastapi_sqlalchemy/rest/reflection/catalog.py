@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from sqlalchemy import event
 from sqlalchemy import exc as sa_exc
 
 from ..resource import REPEATED_KEY
-from .types import served_type
+from .types import MOMENTS, served_type
 
 __all__ = ["Entry", "Kind", "list_entries", "probe", "read_tables"]
 
@@ -23,6 +24,8 @@ _GEOMETRIES = (
     *("geometry", "point", "linestring", "polygon", "multipoint", "multilinestring", "multipolygon"),
     *("geometrycollection", "geomcollection"),
 )
+
+_SAMPLE = 100  # rows
 
 # the key of a table does not hold for the rows of its children (PostgreSQL manual, 5.11.1, "Caveats")
 _INHERITED = (
@@ -183,15 +186,19 @@ def _adapt(connection: sa.Connection, table: sa.Table) -> None:
     """Give every column the type that it is served with."""
     dialect = connection.dialect.name
     declared: dict[str, str] = {}
+    stored: dict[str, list[Any]] = {}
     if dialect == "sqlite":
         declared = _declared_types(connection, table)
+        stored = _stored_moments(connection, table)
     elif dialect in ("mysql", "mariadb") and any(isinstance(column.type, sa.types.NullType) for column in table.c):
         declared = _geometries(connection, table)
     keys = set(table.primary_key.columns)
     if dialect == "sqlite" and len(keys) == 1:
         _set_row_id(connection, table, declared)
     for column in table.columns:
-        column.type = served_type(column.type, dialect, declared.get(column.name), key=column in keys)
+        column.type = served_type(
+            column.type, dialect, declared.get(column.name), key=column in keys, stored=stored.get(column.name, ())
+        )
 
 
 def _declared_types(connection: sa.Connection, table: sa.Table) -> dict[str, str]:
@@ -199,6 +206,35 @@ def _declared_types(connection: sa.Connection, table: sa.Table) -> dict[str, str
     schema = "" if table.schema is None else f"{preparer.quote_identifier(table.schema)}."
     rows = connection.exec_driver_sql(f"PRAGMA {schema}table_xinfo({preparer.quote_identifier(table.name)})")
     return {row[1]: row[2] for row in rows}
+
+
+def _stored_moments(connection: sa.Connection, table: sa.Table) -> dict[str, list[Any]]:
+    """Values of the first rows in the columns that are declared as moments: SQLite stores them in several forms.
+
+    A column without values has the form of the one that it refers to.
+    """
+    columns = [column for column in table.columns if isinstance(column.type, MOMENTS)]
+    found = _first_values(connection, columns)
+    for column in columns:
+        for key in () if found.get(column.name) else column.foreign_keys:
+            with suppress(sa_exc.NoReferenceError):
+                found.update((column.name, values) for values in _first_values(connection, [key.column]).values())
+    return found
+
+
+def _first_values(connection: sa.Connection, columns: Sequence[sa.Column[Any]]) -> dict[str, list[Any]]:
+    if not columns:
+        return {}
+    stored = [sa.type_coerce(column, sa.types.NullType()) for column in columns]
+    try:
+        rows = connection.execute(sa.select(*stored).limit(_SAMPLE)).all()
+    except sa_exc.DBAPIError:  # a view that cannot be read, or bytes that are no text: told when it is read
+        connection.rollback()
+        return {}
+    return {
+        column.name: [value for row in rows if (value := row[place]) is not None]
+        for place, column in enumerate(columns)
+    }
 
 
 def _set_row_id(connection: sa.Connection, table: sa.Table, declared: dict[str, str]) -> None:

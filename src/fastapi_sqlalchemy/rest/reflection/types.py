@@ -7,7 +7,7 @@ value of SQLite that is not of its column's type goes out as it is.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from ..narrowing import is_array
+from .moments import MomentForm, form_of, number_of
 
-__all__ = ["INCOMPARABLE", "AsText", "GeometryAsText", "served_type"]
+__all__ = ["INCOMPARABLE", "MOMENTS", "AsText", "GeometryAsText", "served_type"]
 
 Type = sa.types.TypeEngine[Any]
 _Processor = Callable[[Any], Any] | None
@@ -27,6 +28,7 @@ _PLAIN: tuple[type[Any], ...] = (
     *(mysql.TINYBLOB, mysql.MEDIUMBLOB, mysql.LONGBLOB),
 )
 _IN_ARRAYS = (sa.Enum, sa.Boolean, sa.Uuid, sa.Integer, sa.Numeric, sa.Float, sa.String, sa.JSON)
+MOMENTS = (sa.DateTime, sa.Date, sa.Time)
 _NUMERIC_NAMES = frozenset({"NUMERIC", "DECIMAL", "DEC", "NUMBER", "MONEY", "SMALLMONEY", "CURRENCY", "FIXED"})
 
 
@@ -120,6 +122,10 @@ INCOMPARABLE = (BitNumber, GeometryAsText)
 """Types of columns that neither a filter nor a sort can name: what is read is not what is stored."""
 
 
+_DEFAULT_FORM = MomentForm()
+_DAY_ALONE = MomentForm(fraction=0, bare=True)
+
+
 class _Loose:
     """SQLite keeps any value in any column (https://www.sqlite.org/flexible.html): one that cannot be read stays."""
 
@@ -146,11 +152,32 @@ class LooseDate(_Loose, sqlite.DATE):
     """A date, or what is there instead."""
 
 
-class LooseTime(_Loose, sqlite.TIME):
+class _Moment(_Loose):
+    """Text in the form that the column's rows have."""
+
+    def __init__(self, form: MomentForm = _DEFAULT_FORM, timezone: bool = False) -> None:
+        super().__init__(timezone=timezone)  # type: ignore[call-arg]
+        self.form = form
+
+    def adapt(self, cls: type[Any], **kw: Any) -> Any:
+        """Stay what this is; a dialect would put its own type in the place, which has a form of its own."""
+        return type(self)(self.form, getattr(self, "timezone", False))
+
+    def bind_processor(self, dialect: sa.Dialect) -> Any:
+        """Write the text of a moment."""
+        form = self.form
+
+        def write(value: dt.datetime | dt.time | None) -> str | None:
+            return None if value is None else form.write(value)
+
+        return write
+
+
+class LooseTime(_Moment, sqlite.TIME):
     """A time, or what is there instead."""
 
 
-class LooseDateTime(_Loose, sqlite.DATETIME):
+class LooseDateTime(_Moment, sqlite.DATETIME):
     """A date and time, or what is there instead."""
 
 
@@ -196,14 +223,17 @@ class LooseNumeric(sa.Numeric[Decimal]):
         return read
 
 
-def served_type(type_: Type, dialect: str, declared: str | None = None, *, key: bool = False) -> Type:
+def served_type(
+    type_: Type, dialect: str, declared: str | None = None, *, key: bool = False, stored: Sequence[Any] = ()
+) -> Type:
     """Return the type that a column is served with.
 
     ``dialect`` is the name of SQLAlchemy's; ``declared`` the name of the type as the database has it, where it was
-    asked for (SQLite, and the geometries of MariaDB); ``key`` whether the column is part of the primary key.
+    asked for (SQLite, and the geometries of MariaDB); ``key`` whether the column is part of the primary key; ``stored``
+    are values of a column of SQLite that is declared as a moment.
     """
     if dialect == "sqlite":
-        return _sqlite(type_, declared, key=key)
+        return _sqlite(type_, declared, key=key, stored=stored)
     if dialect in ("mysql", "mariadb"):
         return _mysql(type_, declared)
     if isinstance(type_, postgresql.DOMAIN):
@@ -225,19 +255,29 @@ def _made(kind: Any) -> Type:
     return made
 
 
-def _sqlite(type_: Type, declared: str | None, *, key: bool) -> Type:
+def _sqlite_moment(type_: Type, stored: Sequence[Any]) -> Type:
+    """What the rows hold decides: a number may be seconds, days or anything, and is served as it is."""
+    number = number_of(stored)
+    if number is not None:
+        return sa.BigInteger() if number is int else sa.Double()
+    form = form_of(stored)
+    if isinstance(type_, sa.Time):
+        return LooseTime(form if form is not None and not form.suffix else _DEFAULT_FORM)
+    if isinstance(type_, sa.Date) and (form is None or form == _DAY_ALONE):
+        return _made(LooseDate)
+    form = form or _DEFAULT_FORM
+    return LooseDateTime(form, timezone=bool(form.suffix))
+
+
+def _sqlite(type_: Type, declared: str | None, *, key: bool, stored: Sequence[Any]) -> Type:
     if isinstance(type_, sa.Boolean):
         return LooseBoolean()
     if isinstance(type_, sa.Integer):
         return sa.BigInteger()  # any integer of SQLite has 64 bits
     if isinstance(type_, sa.JSON):
         return LooseJSON()
-    if isinstance(type_, sa.DateTime):
-        return _made(LooseDateTime)
-    if isinstance(type_, sa.Date):
-        return _made(LooseDate)
-    if isinstance(type_, sa.Time):
-        return _made(LooseTime)
+    if isinstance(type_, MOMENTS):
+        return _sqlite_moment(type_, stored)
     if isinstance(type_, (sa.Float, sa.Double)):
         return sa.Double()
     if isinstance(type_, sa.Numeric):
