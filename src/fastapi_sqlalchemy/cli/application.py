@@ -121,6 +121,7 @@ def create_app(settings: ServeSettings, found: tuple[Database, Reflection] | Non
         version="1",
         docs_url=None,
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,  # there is no such login, and it may be the path of a row
         openapi_url=document,
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
