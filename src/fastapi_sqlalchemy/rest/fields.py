@@ -206,6 +206,8 @@ def _python_type(type_: sa.types.TypeEngine[Any]) -> type[Any]:
         return type_.enum_class
     if isinstance(type_, sa.JSON):
         return dict
+    if isinstance(type_, mysql.SET):
+        return set
     found: type[Any] = object
     with suppress(NotImplementedError):  # SQLAlchemy before 2.1
         found = type_.python_type

@@ -307,7 +307,7 @@ def _from_mapper(
 
 def _finish(resource: Resource) -> Resource:
     """Drop the excluded fields; a key that is secret or excluded, or no single value, is no key for the outside."""
-    usable = (item for item in resource.fields.values() if item.readable and item.python_type not in (list, dict))
+    usable = (item for item in resource.fields.values() if item.readable and item.python_type not in (list, dict, set))
     visible = {item.name for item in usable} - resource.exclude
     if any(item.name not in visible for item in resource.key):
         resource.key = ()

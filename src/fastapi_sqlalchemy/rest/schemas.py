@@ -33,6 +33,7 @@ from pydantic import (
     Field as Constraint,
 )
 from pydantic_core import PydanticCustomError
+from sqlalchemy.dialects import mysql
 
 from .fields import Field
 from .narrowing import is_array, is_dict, is_items
@@ -213,6 +214,8 @@ def _note(field: Field) -> str | None:
 
 def _read_type(field: Field) -> Any:
     kind = field.python_type
+    if isinstance(field.sql_type, mysql.SET):
+        return list[str]
     if kind is object or kind in (dict, list, set):
         return Any
     if kind is bytes:
@@ -272,8 +275,12 @@ def _other_type(field: Field, sql_type: sa.types.TypeEngine[Any]) -> Any:
         return kind
     if kind is list and is_array(sql_type):
         return _array_type(sql_type)
+    if isinstance(sql_type, mysql.SET):
+        return Annotated[list[Literal[tuple(sql_type.values)]], AfterValidator(set)]  # type: ignore[misc]
     if kind in (dict, list):
         return Annotated[Any, AfterValidator(_checked_json)]
+    if isinstance(sql_type, sa.types.NullType):
+        return _Typeless
     return Annotated[str, Constraint(pattern=_TEXT_PATTERN)]
 
 
@@ -397,6 +404,21 @@ def _only(pattern: re.Pattern[str], wanted: str) -> Callable[[Any], Any]:
         return value
 
     return check
+
+
+def _fraction(value: Any) -> Any:
+    """An integer past 64 bits is out of range, and no fraction."""
+    if not isinstance(value, float):
+        raise PydanticCustomError("float_type", "Input should be a valid number")
+    return value
+
+
+_Typeless = (
+    Annotated[str, Constraint(pattern=_TEXT_PATTERN)]
+    | Annotated[int, Constraint(ge=-(2**63), le=2**63 - 1)]
+    | Annotated[float, Constraint(allow_inf_nan=False), BeforeValidator(_fraction)]
+)
+"""What a column without a type takes."""
 
 
 def _member_of(kind: type[enum.Enum]) -> Callable[[Any], Any]:

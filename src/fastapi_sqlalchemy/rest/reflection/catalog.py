@@ -12,6 +12,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy import exc as sa_exc
+from sqlalchemy.dialects import mysql
 
 from ..resource import REPEATED_KEY
 from .types import MOMENTS, served_type
@@ -192,6 +193,9 @@ def _adapt(connection: sa.Connection, table: sa.Table) -> None:
         stored = _stored_moments(connection, table)
     elif dialect in ("mysql", "mariadb") and any(isinstance(column.type, sa.types.NullType) for column in table.c):
         declared = _geometries(connection, table)
+    if dialect in ("mysql", "mariadb"):
+        _set_row_times(connection, table)
+        _set_json(connection, table)
     keys = set(table.primary_key.columns)
     if dialect == "sqlite" and len(keys) == 1:
         _set_row_id(connection, table, declared)
@@ -256,6 +260,43 @@ def _geometries(connection: sa.Connection, table: sa.Table) -> dict[str, str]:
     )
     rows = connection.execute(statement, {"schema": table.schema, "name": table.name})
     return {row[0]: row[1] for row in rows if str(row[1]).lower() in _GEOMETRIES}
+
+
+def _set_row_times(connection: sa.Connection, table: sa.Table) -> None:
+    """MariaDB: when a row of a system-versioned table began and ends is the server's to say, and no part of a key."""
+    statement = sa.text(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = COALESCE(:schema, DATABASE())"
+        " AND table_name = :name AND generation_expression IN ('ROW START', 'ROW END')"
+    )
+    times = list(connection.execute(statement, {"schema": table.schema, "name": table.name}).scalars())
+    for name in times:
+        table.c[name].server_default = sa.FetchedValue()
+    if any(name in table.primary_key.columns for name in times):
+        kept = [column for column in table.primary_key.columns if column.name not in times]
+        for name in times:
+            table.c[name].primary_key = False
+        table.append_constraint(sa.PrimaryKeyConstraint(*kept))
+
+
+def _set_json(connection: sa.Connection, table: sa.Table) -> None:
+    """JSON of MariaDB is LONGTEXT with a CHECK of json_valid (https://mariadb.com/kb/en/json-data-type/)."""
+    if not any(isinstance(column.type, mysql.LONGTEXT) for column in table.columns):
+        return
+    statement = sa.text(
+        "SELECT check_clause FROM information_schema.check_constraints"
+        " WHERE constraint_schema = COALESCE(:schema, DATABASE()) AND table_name = :name"
+    )
+    try:
+        clauses = set(connection.execute(statement, {"schema": table.schema, "name": table.name}).scalars())
+    except sa_exc.DBAPIError:  # MySQL has a type for it, and no such column
+        return
+    for column in table.columns:
+        if isinstance(column.type, mysql.LONGTEXT) and f"json_valid({_quoted(column.name)})" in clauses:
+            column.type = mysql.JSON()
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
 
 
 def _system_versioned(connection: sa.Connection, schema: str | None) -> list[str]:
