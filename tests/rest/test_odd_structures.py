@@ -271,3 +271,59 @@ def test_text_of_any_collation_and_domains_can_be_filtered_on_postgresql(postgre
         assert client.get("/odd?t=10:00%2B99:00").status_code == 422
         assert client.patch("/odd/1", json={"f": "happy"}).json()["f"] == "happy"
         assert client.patch("/odd/1", json={"f": "angry"}).status_code == 422
+
+
+def test_values_without_a_type_are_compared_and_written_as_what_they_are_on_sqlite(sqlite_url: str) -> None:
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as raw:
+        raw.executescript(
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 5), (2, 10.0), (3, 'a'), (4, '7'), (5, NULL);"
+            "CREATE VIEW sums AS SELECT id, id * 1.5 AS total FROM t"
+        )
+    raw.close()
+    with serving(sqlite_url, write=True) as (client, _):
+        for query, ids in {
+            "v__gt=5": [2],
+            "v__gte=5": [1, 2],
+            "v__between=5,9.5": [1],
+            "v__lt=b": [3, 4],
+            "v=10": [2],
+            "v=10.0": [2],
+            "v=7": [4],
+            "v__ne=5": [2, 3, 4],
+            'filter={"v":10}': [2],
+            'filter={"v__lte":5}': [1],
+            'filter={"not":{"v":5}}': [2, 3, 4],
+        }.items():
+            answer = client.get(f"/t?{query}")
+            assert answer.status_code == 200 and [row["id"] for row in answer.json()] == ids, (query, answer.text)
+        assert [row["id"] for row in client.get("/sums?total__gt=4.4&total__lt=7").json()] == [3, 4]
+        for value in (1, 2.5, "x", "1", None, -(2**63), 2**63 - 1):
+            answer = client.patch("/t/1", json={"v": value})
+            assert (answer.status_code, answer.json().get("v")) == (200, value), answer.text
+            assert type(answer.json()["v"]) is type(value)
+        for value in (True, [1], {}, 2**63):
+            assert client.patch("/t/1", json={"v": value}).status_code == 422, value
+        assert client.get("/t", params={"filter": '{"v":true}'}).status_code == 422
+
+
+def test_sets_documents_and_row_times_of_mariadb_are_served_as_what_they_are(mariadb_url: str) -> None:
+    run(
+        mariadb_url,
+        "CREATE TABLE t (id int PRIMARY KEY, s set('x','y z') NOT NULL DEFAULT 'x', n int,"
+        " began timestamp(6) GENERATED ALWAYS AS ROW START, ended timestamp(6) GENERATED ALWAYS AS ROW END,"
+        " PERIOD FOR SYSTEM_TIME(began, ended), j json, l longtext) WITH SYSTEM VERSIONING;"
+        "CREATE TABLE k (s set('a','b') PRIMARY KEY); INSERT INTO k VALUES ('a,b')",
+    )
+    with serving(mariadb_url, write=True) as (client, _):
+        row = client.post("/t", json={"id": 1, "s": ["y z", "x"]}).json()
+        assert (sorted(row["s"]), client.get("/t/1").json()) == (["x", "y z"], row)
+        assert client.patch("/t/1", json={"s": []}).json()["s"] == []
+        assert client.put("/t/1", json={"s": ["x"], "n": 2}).json()["s"] == ["x"]
+        for body in ({"s": ["z"]}, {"s": "x"}, {"began": row["began"]}, {"ended": row["ended"]}):
+            assert client.patch("/t/1", json=body).status_code == 422, body
+        for value in ({"a": [1, None]}, [], "x", 5, None):
+            answer = client.patch("/t/1", json={"j": value, "l": '{"a":1}'})
+            assert (answer.json()["j"], answer.json()["l"]) == (value, '{"a":1}'), value
+        assert client.get("/k").json() == [{"s": ["a", "b"]}]
+        schemas = client.get("/openapi.json").json()["components"]["schemas"]
+        assert schemas["k"]["properties"]["s"]["type"] == "array"

@@ -59,6 +59,8 @@ def condition(
         several = operator in ("eq", "ne", "in", "not_in")
         operator = {"eq": "in", "ne": "not_in"}.get(operator, operator)
         return _COMPARE[operator](sa.type_coerce(column, _TEXT), take(_TEXT, expanding=several))
+    if variant in ("number", "words"):
+        return _typeless(column, field, operator, variant, take)
     kind = kind_of(field)
     if kind is Kind.OPAQUE:
         column = as_text(column, field, family)
@@ -72,6 +74,18 @@ def condition(
         # one of the column's type would bring the column's collation, and a comparison has one only
         return _COMPARE[operator](column, take(field.sql_type if is_decorated(field) else _TEXT))
     return _COMPARE[operator](column, take(_bound_type(field, kind, family), expanding=several))
+
+
+def _typeless(column: Expression, field: Field, operator: str, variant: Variant, take: Take) -> Criterion:
+    """A value of SQLite that has a type of its own: numbers are compared with numbers, texts with texts."""
+    stored = sa.type_coerce(column, sa.types.NullType())
+    kinds = ("integer", "real") if variant == "number" else ("text",)
+    known = sa.func.typeof(stored).in_([sa.literal_column(f"'{kind}'") for kind in kinds])
+    if operator not in ("eq", "ne"):
+        return sa.and_(known, _COMPARE[operator](stored, take(sa.types.NullType())))
+    text = as_text(column, field, "sqlite") == take(_TEXT)
+    found = sa.or_(text, sa.and_(known, stored == take(sa.types.NullType())))
+    return found if operator == "eq" else sa.not_(found)
 
 
 def as_text(column: Expression, field: Field, family: Family) -> Expression:

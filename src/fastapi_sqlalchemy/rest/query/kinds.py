@@ -12,7 +12,17 @@ from sqlalchemy.dialects import mysql
 
 from ..fields import Field
 
-__all__ = ["OPERATORS", "PATTERNS", "Kind", "base_type", "is_searchable", "is_sortable", "kind_of", "operators_of"]
+__all__ = [
+    "OPERATORS",
+    "PATTERNS",
+    "Kind",
+    "base_type",
+    "is_searchable",
+    "is_sortable",
+    "is_typeless",
+    "kind_of",
+    "operators_of",
+]
 
 
 class Kind(enum.Enum):
@@ -113,9 +123,14 @@ def _python_type(sql_type: sa.types.TypeEngine[Any]) -> type[Any] | None:
         return None
 
 
+def is_typeless(field: Field) -> bool:
+    """Whether the column has no type, as an expression in a view of SQLite: each of its values has its own."""
+    return isinstance(field.sql_type, sa.types.NullType)
+
+
 def operators_of(field: Field) -> tuple[str, ...]:
     """Return the operators that a filter on the field may use."""
-    return _BY_KIND[kind_of(field)]
+    return OPERATORS if is_typeless(field) else _BY_KIND[kind_of(field)]
 
 
 def is_sortable(field: Field) -> bool:

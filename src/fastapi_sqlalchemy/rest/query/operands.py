@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import sqlalchemy as sa
 
 from ..fields import Field
-from .kinds import PATTERNS, Kind, base_type, kind_of
+from .kinds import PATTERNS, Kind, base_type, is_typeless, kind_of
 from .lists import LISTS
 from .patterns import Pattern
 
@@ -29,6 +29,8 @@ Variant: TypeAlias = Literal[
     "exact",
     "plain_and_exact",
     "moment",
+    "number",
+    "words",
     "glob",
     "like",
     "ilike",
@@ -36,6 +38,8 @@ Variant: TypeAlias = Literal[
     "translated",
 ]
 
+_INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
+_NUMBER = re.compile(r"-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 _FAMILIES: dict[str, Family] = {
     "sqlite": "sqlite",
     "postgresql": "postgresql",
@@ -76,6 +80,8 @@ def operand_of(field: Field, operator: str, value: Any, dialect: sa.Dialect, fam
         found = _sqlite_moment(field, operator, value if several else (value,), dialect)
         if found is not None:
             return found
+    if family == "sqlite" and is_typeless(field) and not several:
+        return _typeless(operator, value)
     if several:
         return Operand("plain", ([_bound(field, item, kind, family) for item in value],))
     return Operand("plain", (_bound(field, value, kind, family),))
@@ -128,6 +134,17 @@ def _bound(field: Field, value: Any, kind: Kind, family: Family) -> Any:
     if kind is Kind.DATETIME and family == "mysql":
         return value.replace(tzinfo=None)
     return value
+
+
+def _typeless(operator: str, text: str) -> Operand:
+    """SQLite puts every number before every text; a text that is a number asks for numbers."""
+    if _INTEGER.fullmatch(text) and -(2**63) <= int(text) < 2**63:
+        number: float = int(text)
+    elif _NUMBER.fullmatch(text):
+        number = float(text)
+    else:
+        return Operand("plain" if operator in ("eq", "ne") else "words", (text,))
+    return Operand("number", (text, number) if operator in ("eq", "ne") else (number,))
 
 
 def _single(value: float) -> float:

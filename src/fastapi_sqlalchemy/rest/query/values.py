@@ -18,7 +18,7 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from ..fields import Field
 from .errors import InvalidValueError, listed
-from .kinds import PATTERNS, Kind, kind_of
+from .kinds import PATTERNS, Kind, is_typeless, kind_of
 from .patterns import Pattern
 
 __all__ = ["INT64", "Number", "check_text", "is_list", "parse_flag", "parse_json", "parse_text", "split_list"]
@@ -78,7 +78,7 @@ def parse_json(field: Field, operator: str, value: Any) -> Any:
             return parse_text(field, operator, "true" if value else "false")
     elif isinstance(value, Number):
         numeric = kind in (Kind.INTEGER, Kind.FLOAT, Kind.DECIMAL)
-        if operator not in PATTERNS and operator != "isnull" and (numeric or _has_numbers(field)):
+        if operator not in PATTERNS and operator != "isnull" and (numeric or _has_numbers(field) or is_typeless(field)):
             return parse_text(field, operator, str(value))
     elif isinstance(value, str):
         return parse_text(field, operator, value)
