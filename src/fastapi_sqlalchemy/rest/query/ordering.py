@@ -88,6 +88,8 @@ _CURSOR_TYPES: dict[Kind, sa.types.TypeEngine[Any]] = {
     Kind.UUID: sa.Uuid(),
     Kind.BYTES: sa.LargeBinary(),
 }
+_MAX_SELECTED = 1660
+"""PostgreSQL selects at most 1664 columns (its manual, appendix K), SQLite 2000."""
 _RAW = sa.types.NullType()
 _AS_THEY_ARE = (Kind.INTEGER, Kind.TEXT)
 
@@ -117,8 +119,8 @@ class Ordering:
 
     @property
     def has_cursors(self) -> bool:
-        """Whether pages can be found by cursor."""
-        return bool(self.keys)
+        """Whether pages can be found by cursor: its values are selected beside the columns, and all must have room."""
+        return 0 < len(self.keys) <= _MAX_SELECTED - len(self.resource.fields)
 
     def order_by(self, *, backward: bool = False, count: int | None = None) -> list[Expression]:
         """Return the ORDER BY; ``backward`` reads towards the start, ``count`` takes so many columns only."""
