@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Annotated, NoReturn
 
 import typer
 from sqlalchemy import exc as sa_exc
 
-from .. import __version__
 from ..exceptions import FastAPISQLAlchemyError
 from ..web.startup import describe_failure
 from .admin import app as admin
@@ -47,7 +47,7 @@ app.add_typer(migrations, name="db")
 
 def _tell_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"fastapi-sqlalchemy {__version__}")
+        typer.echo(f"fastapi-sqlalchemy {version('fastapi-sqlalchemy')}")
         raise typer.Exit
 
 
