@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import io
+import os
+import traceback
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +19,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
 from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..discovery import FoundDatabase, find_databases
-from ..exceptions import ConfigurationError
+from ..exceptions import ConfigurationError, FastAPISQLAlchemyError
+from ..web.startup import describe_failure
 from .environment import databases_of, on_connection, options_for
 from .layout import INI, sections_of, write_layout
 from .linter import Warning_, lint
@@ -162,8 +167,12 @@ class Migrations:
     def sql(self, revision: str = "head", *, downgrade: bool = False) -> str:
         """Return the statements of an upgrade (or, with ``downgrade``, of "from:to") without running them."""
         output = io.StringIO()
-        for history in self._histories():
+        histories = list(self._histories())
+        several = len(histories) > 1
+        for history in histories:
             history.config.output_buffer = output
+            if several:
+                output.write(f"-- {', '.join(item.name for item in history.databases)}\n\n")
             run = command.downgrade if downgrade else command.upgrade
             self._call(run, history.config, revision, sql=True)
         return output.getvalue()
@@ -174,20 +183,24 @@ class Migrations:
         for history in self._histories():
             self._refuse_empty(history)
             for item in history.databases:
-                pending = self._pending(history, item)
+                pending = self._call(self._pending, history, item)
                 compare = functools.partial(_differences, item=item)
                 found.append(Difference(item.name, tuple(pending), tuple(on_connection(item, compare))))
         return found
 
     def pending(self) -> dict[str, list[str]]:
         """Return the revisions that each database does not have yet, oldest first."""
-        return {item.name: self._pending(history, item) for history in self._histories() for item in history.databases}
+        return {
+            item.name: self._call(self._pending, history, item)
+            for history in self._histories()
+            for item in history.databases
+        }
 
     def lint(self, revision: str | None = None) -> list[Warning_]:
         """Return what is dangerous on PostgreSQL in one revision, or in those that wait."""
         found: list[Warning_] = []
         for history in self._histories():
-            names = [revision] if revision is not None else self._pending(history, history.databases[0])
+            names = [revision] if revision is not None else self._call(self._pending, history, history.databases[0])
             for name in names:
                 for script in _known(history.script, name):
                     found += self._lint(history, script)
@@ -280,9 +293,40 @@ class Migrations:
     @staticmethod
     def _call(function: Callable[..., T], *arguments: Any, **options: Any) -> T:
         try:
-            return function(*arguments, **options)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", "Revision .* is not present", UserWarning)
+                return function(*arguments, **options)
         except CommandError as error:
-            raise ConfigurationError(" ".join(str(error).split())) from None
+            raise ConfigurationError(_in_words(error)) from None
+        except UserWarning as error:
+            raise ConfigurationError(
+                f"{error}. Bring its file back, or mend the down_revision that names it."
+            ) from None
+        except (FastAPISQLAlchemyError, SQLAlchemyError):
+            raise
+        except Exception as error:
+            place = _place_in_a_revision(error)
+            if place is None:
+                raise
+            raise ConfigurationError(f"{place}: {describe_failure(error)}") from error
+
+
+def _in_words(error: CommandError) -> str:
+    text = " ".join(str(error).split())
+    if text.startswith("Can't locate revision"):
+        text += ": no file of this project has it. Those there are: fastapi-sqlalchemy db history. Where a database is "
+        text += "at it, another release has migrated it: deploy that one, or bring its files here."
+    return text
+
+
+def _place_in_a_revision(error: Exception) -> str | None:
+    """The file and line of a revision in which an error was raised; None where it was raised elsewhere."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{os.path.relpath(error.filename)}, line {error.lineno}"
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent.name == "versions"
+    ]
+    return None if not frames else f"{os.path.relpath(frames[-1].filename)}, line {frames[-1].lineno}"
 
 
 def _differences(connection: sa.Connection, item: FoundDatabase) -> list[str]:
