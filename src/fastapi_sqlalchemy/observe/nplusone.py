@@ -37,7 +37,9 @@ class NPlusOne:
 
     def __str__(self) -> str:
         place = "from no line of your own (a response that is serialized?)" if self.line is None else f"at {self.line}"
-        what = f"N+1: {self.model}.{self.attribute} was loaded by {self.count} statements, one an object, {place}."
+        what = (
+            f"N+1: {self.model}.{self.attribute} was loaded by {self.count} statements, one for each object, {place}."
+        )
         return f"{what} {self.cure}"
 
 
