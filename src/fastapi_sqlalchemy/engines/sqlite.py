@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Generator, Mapping, MutableMapping
 from typing import Any
 
 from sqlalchemy import Connection, Engine, event
@@ -31,6 +31,7 @@ from .write_lock import make_way, note_lock
 
 __all__ = [
     "MemoryFile",
+    "always_writing",
     "begin_immediate",
     "begin_writing",
     "configure_sqlite",
@@ -79,6 +80,20 @@ def begin_writing(connection: Connection) -> None:
         state.pending = state.writer_begin
 
 
+@contextlib.contextmanager
+def always_writing(connection: Connection) -> Generator[None]:
+    """Make every transaction that begins on this connection take the write lock with its first statement."""
+    state: _State | None = connection.info.get(_STATE)
+    if state is None:
+        yield
+        return
+    state.always_writes = True
+    try:
+        yield
+    finally:
+        state.always_writes = False
+
+
 def has_written(connection: Connection) -> bool:
     """Whether the transaction of a SQLite connection has run anything but reads."""
     state: _State | None = connection.info.get(_STATE)
@@ -89,6 +104,7 @@ class _State:
     """What one SQLite connection is doing: the BEGIN still to be sent, and when its statement has to stop."""
 
     __slots__ = (
+        "always_writes",
         "begun",
         "busy_timeout",
         "deadline",
@@ -105,6 +121,7 @@ class _State:
 
     def __init__(self, writer_begin: str, line: Line, file: object) -> None:
         self.writer_begin = writer_begin
+        self.always_writes = False
         self.line = line
         self.file = file
         self.busy_timeout: int | None = None
@@ -272,7 +289,7 @@ def _begin_deferred(driver: sqlite3.Connection) -> None:
 def _begin(info: MutableMapping[str, Any]) -> None:
     state: _State | None = info.get(_STATE)
     if state is not None and not state.is_shared:
-        state.pending, state.begun = "BEGIN", True
+        state.pending, state.begun = state.writer_begin if state.always_writes else "BEGIN", True
         state.wrote = state.locked = False
 
 

@@ -14,11 +14,10 @@ import sqlalchemy as sa
 from alembic import context
 from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import event
 
 from ..discovery import FoundDatabase, find_databases
 from ..engines import EngineSource
-from ..engines.sqlite import begin_writing, is_memory_url
+from ..engines.sqlite import always_writing, is_memory_url
 from ..exceptions import ConfigurationError
 from ..models import types
 from ..models.types import utc_timestamp
@@ -141,11 +140,8 @@ def _writing_at_once(connection: sa.Connection) -> Generator[None]:
     if connection.dialect.name != "sqlite" or connection.in_transaction():
         yield
         return
-    event.listen(connection.engine, "begin", begin_writing)
-    try:
+    with always_writing(connection):
         yield
-    finally:
-        event.remove(connection.engine, "begin", begin_writing)
 
 
 @contextmanager
