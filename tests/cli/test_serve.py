@@ -100,6 +100,18 @@ def test_the_start_page_tells_of_estimates_where_there_are_any_and_what_to_try(t
         assert [client.get(address).status_code for address in tried] == [200, 200, 200]
 
 
+def test_a_view_that_cannot_be_read_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTAPI_SQLALCHEMY_ADMIN_STORE", str(tmp_path / "store.db"))
+    script = "CREATE TABLE item (id INTEGER PRIMARY KEY); CREATE VIEW broken AS SELECT * FROM nowhere"
+    with client_of(make_file(tmp_path, script)) as client:
+        page = client.get("/").text
+        assert page.count(">broken<") == 1
+        assert "Not served" not in page
+    app = create_app(ServeSettings(target=str(tmp_path / "shop.db"), admin=True, no_login=True))
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 50000)) as local:
+        assert local.get("/admin/").text.count("broken: OperationalError: no such table") == 1
+
+
 def test_documentation_that_cannot_have_its_script_leads_to_the_document(tmp_path: Path) -> None:
     with client_of(make_file(tmp_path)) as client:
         assert '<a href="/openapi.json">' in client.get("/docs").text

@@ -179,6 +179,7 @@ def add_admin(app: FastAPI, settings: ServeSettings, reflection: Reflection, tit
     """Put the admin on an application: every table and view that can be read, the others named with the reason."""
     readable = [item for item in reflection.served if item.resource is not None and item.problem is None]
     skipped = [(item.name, item.problem or "it has no columns") for item in reflection.served if item not in readable]
+    served = {item.name for item in reflection.served}
     return Admin(
         app,
         db=reflection.db,
@@ -188,7 +189,7 @@ def add_admin(app: FastAPI, settings: ServeSettings, reflection: Reflection, tit
         title=title,
         resources=[item.resource for item in readable if item.resource is not None],
         names={entity_of(item.resource): item.name for item in readable if item.resource is not None},
-        skipped=[*skipped, *reflection.skipped],
+        skipped=[*skipped, *(item for item in reflection.skipped if item.name not in served)],
         temporary=None if settings.admin_hash is None else (TEMPORARY, settings.admin_hash),
     )
 

@@ -72,7 +72,8 @@ def start_page(
         told.append("Numbers with ≈ are estimates.")
     example = next((item for item in served if item.problem is None and item.resource is not None), None)
     rows = "\n".join(_row(item, counts, docs) for item in served)
-    reasons = [item for item in skipped if item.reason not in ("excluded", "not named")]
+    listed = {item.name for item in served}
+    reasons = [item for item in skipped if item.reason not in ("excluded", "not named") and item.name not in listed]
     left_out = "".join(f"<li>{escape(item.name)}</li>" for item in reasons)
     return f"""<!doctype html>
 <html lang="en">
