@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -338,6 +338,11 @@ class _AsyncIdle(AsyncAdaptedQueue[ConnectionPoolEntry]):
     def _queue(self) -> asyncio.Queue[ConnectionPoolEntry]:
         return asyncio.LifoQueue() if self.use_lifo else asyncio.Queue()
 
+    def peek(self) -> ConnectionPoolEntry | None:
+        """The one that is handed out next, if there is one."""
+        idle: Sequence[ConnectionPoolEntry] = vars(self._queue)["_queue"]  # a deque or a list, as subclasses know it
+        return idle[-1 if self.use_lifo else 0] if idle else None
+
 
 class _Gated(QueuePool):
     """What both gated pools share: who holds which ticket, and which connection that comes back is kept.
@@ -438,10 +443,21 @@ class AsyncGatedQueuePool(_Gated, AsyncAdaptedQueuePool):
     """An AsyncAdaptedQueuePool behind a gate; see `Gate`."""
 
     _queue_class = _AsyncIdle
+    _admitted: Ticket | None = None
 
     def __init__(self, creator: Any, **options: Any) -> None:
         super().__init__(creator, **options)
         self.open_gate()
+
+    async def admit(self) -> ConnectionPoolEntry | None:
+        """Wait at the gate for the one who calls `connect` next, before anything is awaited; return what it is given.
+
+        None where a connection has to be opened for it.
+        """
+        if self.gate is not None:
+            self._admitted = await self.gate.acquire_async()
+        assert isinstance(self._pool, _AsyncIdle)
+        return self._pool.peek()
 
     def connect(self) -> PoolProxiedConnection:
         """As the pool's; see `_raise_as_of_dialect`."""
@@ -459,7 +475,7 @@ class AsyncGatedQueuePool(_Gated, AsyncAdaptedQueuePool):
         gate = self.gate
         if gate is None:
             return super()._do_get()
-        ticket = gate.acquire_nowait()
+        ticket, self._admitted = self._admitted or gate.acquire_nowait(), None
         if ticket is None:
             ticket = await_only(gate.acquire_async())
         return self._take(gate, ticket)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
+from sqlalchemy import event
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
@@ -76,8 +77,8 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[System]:
     system = System(f"sqlite:///{tmp_path / 'items.db'}")
     system.db.dispose()
 
-    @sa.event.listens_for(system.db.engine, "connect")
-    def watch(connection: Any, _record: Any) -> None:
+    @event.listens_for(system.db.engine, "connect")
+    def _watch(connection: Any, _record: Any) -> None:
         connection.set_trace_callback(system.note)
 
     yield system
@@ -88,9 +89,12 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[System]:
 async def postgresql(postgres_url: str) -> AsyncIterator[System]:
     system = System(postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
 
-    @sa.event.listens_for(system.db.async_engine.sync_engine, "connect")
-    def watch(connection: Any, _record: Any) -> None:
-        connection.driver_connection.add_query_logger(lambda record: system.note(record.query))
+    def note(record: Any) -> None:
+        system.note(record.query)
+
+    @event.listens_for(system.db.async_engine.sync_engine, "connect")
+    def _watch(connection: Any, _record: Any) -> None:
+        connection.driver_connection.add_query_logger(note)
 
     yield system
     await system.db.adispose()
@@ -169,6 +173,38 @@ async def test_a_read_of_postgresql_is_one_round_trip(postgresql: System, work: 
     assert calls <= bound
 
 
+async def test_a_read_of_postgresql_makes_no_greenlet(postgresql: System) -> None:
+    for _ in range(3):
+        await get(postgresql.app, "/item/500")
+    with counted() as calls:
+        await get(postgresql.app, "/item/500")
+    assert "greenlet_spawn" not in {code.co_name for code in calls}
+
+
+async def test_reads_of_postgresql_that_wait_at_the_gate_open_no_more_connections(postgres_url: str) -> None:
+    url = postgres_url.replace("postgresql://", "postgresql+asyncpg://")
+    system = System(url, engine_args={"pool_size": 1, "max_overflow": 2}, pool_timeout=30)
+    opened: list[Any] = []
+
+    @event.listens_for(system.db.async_engine.sync_engine, "connect")
+    def _opened(connection: Any, _record: Any) -> None:
+        opened.append(connection)
+
+    for _ in range(2):
+        answers = await asyncio.gather(*[get(system.app, f"/item/{number}") for number in range(1, 61)])
+        assert {answer.status for answer in answers} == {200}
+    gone = [asyncio.create_task(get(system.app, "/item/1")) for _ in range(40)]
+    await asyncio.sleep(0.001)
+    for task in gone[::2]:
+        task.cancel()
+    assert {getattr(each, "status", 0) for each in await asyncio.gather(*gone, return_exceptions=True)} <= {0, 200}
+    pool: Any = system.db.async_engine.pool
+    assert (pool.gate.held, pool.gate.waiting, pool.checkedout()) == (0, 0, 0)
+    assert (await get(system.app, "/item/1")).status == 200
+    assert len(opened) <= 3 + len(gone[::2])  # what was cancelled at work is closed
+    await system.db.adispose()
+
+
 @pytest.mark.parametrize("work", READS)
 async def test_the_ordinary_path_would_not_pass(postgresql: System, work: str) -> None:
     path, bound = READS[work]
@@ -197,7 +233,7 @@ async def test_a_create_of_postgresql_is_one_round_trip(postgresql: System) -> N
 
 async def test_a_router_that_is_not_meant_is_passed_by(sqlite: System) -> None:
     """What a route costs does not grow with the routes of the routers before it, only with their number."""
-    calls = []
+    calls: list[int] = []
     for routers in (1, 21):
         app = FastAPI()
         for number in range(routers):

@@ -14,7 +14,14 @@ from sqlalchemy import Engine, event
 from sqlalchemy import exc as sa_exc
 from sqlalchemy.engine import ExceptionContext
 
-__all__ = ["PING_AFTER", "drop_after_failed_rollback", "ran_out_of_time", "was_lost", "watch_idle_connections"]
+__all__ = [
+    "PING_AFTER",
+    "drop_after_failed_rollback",
+    "is_handed_out_as_it_is",
+    "ran_out_of_time",
+    "was_lost",
+    "watch_idle_connections",
+]
 
 PING_AFTER = 60.0
 """Seconds in the pool after which a connection is pinged before use (a firewall may have dropped it silently)."""
@@ -82,6 +89,21 @@ def watch_idle_connections(engine: Engine) -> None:
             alive = False
         if not alive:
             raise sa_exc.DisconnectionError("The pooled connection was closed by the server.")
+
+
+def is_handed_out_as_it_is(pool: Any, record: Any) -> bool:
+    """Whether an idle connection of asyncpg leaves the pool without a ping and without another in its place.
+
+    Nothing has to be awaited for it then. Only where `watch_idle_connections` is alone in looking at it.
+    """
+    returned = record.info.get(_RETURNED)
+    connection = record.dbapi_connection
+    if returned is None or connection is None or len(pool.dispatch.checkout) != 1 or pool._pre_ping:
+        return False
+    if pool._recycle > -1 or max(pool._invalidate_time, record._soft_invalidate_time) >= record.starttime:
+        return False
+    driver = connection.driver_connection
+    return hasattr(driver, "is_closed") and not driver.is_closed() and time.monotonic() - returned < PING_AFTER / 2
 
 
 def _has_input(dbapi_connection: Any) -> bool | None:
