@@ -48,6 +48,8 @@ def test_a_key_of_sqlite_that_is_no_row_id_may_hold_null(sqlite_url: str) -> Non
     raw.close()
     with serving(sqlite_url) as (client, _):
         walks_give_every_row_once(client, "/t", ["id", "-id", "v", "id.nullsfirst"])
+        described = client.get("/openapi.json").json()["components"]["schemas"]["t"]["properties"]["id"]
+        assert {"type": "null"} in described["anyOf"]
 
 
 MOMENTS: list[tuple[str, str, Any]] = [

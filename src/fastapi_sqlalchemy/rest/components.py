@@ -122,9 +122,9 @@ def _type_schema(member: Member, generator: GenerateJsonSchema) -> JsonSchemaVal
     key = (
         generator.mode,
         member.written,
-        field.python_type,
+        type(field.sql_type) if field.python_type is object else field.python_type,
         field.is_text,
-        field.nullable,
+        member.nullable,
         field.timezone,
         field.max_length,
         field.precision,

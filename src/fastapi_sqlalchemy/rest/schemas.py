@@ -69,7 +69,12 @@ class Member:
     def annotation(self) -> Any:
         """The type that pydantic checks, and documents."""
         kind = _write_type(self.field) if self.written else _read_type(self.field)
-        return kind | None if self.field.nullable else kind
+        return kind | None if self.nullable else kind
+
+    @property
+    def nullable(self) -> bool:
+        """Whether it may be null; a key of SQLite that is no row id may be, and cannot be written so."""
+        return self.field.nullable or (not self.written and bool(getattr(self.field.column, "nullable", False)))
 
     @property
     def description(self) -> str:
