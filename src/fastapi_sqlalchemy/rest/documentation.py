@@ -27,6 +27,7 @@ __all__ = [
     "Envelope",
     "LazyOperation",
     "Problem",
+    "ResponseObject",
     "answer_of",
     "body_of",
     "component_of",
@@ -164,19 +165,29 @@ class ProblemDetails(Problem):
     """An error as RFC 9457 has it: ``code`` and ``fields`` are for programs, ``detail`` is for people."""
 
 
+class ResponseObject(dict[str, Any]):
+    """One of the ``responses`` of a route; what it holds is shared among routes, so a deep copy is one of its top."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return dict(self)
+
+
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the ``responses`` of the problems that a route can give."""
-    reference = {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}
     found: dict[int | str, dict[str, Any]] = {}
     for status in statuses:
-        found[status] = {
-            "description": _PROBLEM_TEXTS.get(status, HTTPStatus(status).phrase),
-            "content": {MEDIA_TYPE: {"schema": reference}},
-        }
+        found[status] = ResponseObject(
+            description=_PROBLEM_TEXTS.get(status, HTTPStatus(status).phrase), content=_PROBLEM_CONTENT
+        )
         if status in (409, 503):
-            seconds = {"description": "Seconds to wait before the next try.", "schema": {"type": "string"}}
-            found[status]["headers"] = {"Retry-After": seconds}
+            found[status]["headers"] = _RETRY_HEADERS
     return found
+
+
+_PROBLEM_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{ProblemDetails.__name__}"}}}
+_RETRY_HEADERS = {
+    "Retry-After": {"description": "Seconds to wait before the next try.", "schema": {"type": "string"}},
+}
 
 
 def key_parameter(fields: Sequence[Field]) -> dict[str, Any]:
@@ -213,11 +224,16 @@ def header_parameter(name: str, description: str, *, required: bool = False) -> 
 
 def row_headers(*names: str) -> dict[str, Any]:
     """Return response headers by name."""
-    texts = {
-        "ETag": "The version of the row, for If-Match and If-None-Match.",
-        "Location": "The path of the new row, when one was created.",
-        "Content-Range": "Which rows these are, and of how many: `items 0-49/1234`, `/*` when not counted.",
-        "X-Total-Count": "How many rows there are, when counted.",
-        "Link": "Other pages: next, prev, first (RFC 8288).",
-    }
-    return {name: {"description": texts[name], "schema": {"type": "string"}} for name in names}
+    return {name: _ROW_HEADERS[name] for name in names}
+
+
+_ROW_HEADERS = {
+    name: {"description": text, "schema": {"type": "string"}}
+    for name, text in (
+        ("ETag", "The version of the row, for If-Match and If-None-Match."),
+        ("Location", "The path of the new row, when one was created."),
+        ("Content-Range", "Which rows these are, and of how many: `items 0-49/1234`, `/*` when not counted."),
+        ("X-Total-Count", "How many rows there are, when counted."),
+        ("Link", "Other pages: next, prev, first (RFC 8288)."),
+    )
+}

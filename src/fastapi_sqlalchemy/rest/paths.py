@@ -13,6 +13,7 @@ from .documentation import (
     Array,
     Envelope,
     LazyOperation,
+    ResponseObject,
     answer_of,
     body_of,
     header_parameter,
@@ -123,7 +124,7 @@ class Describer:
             "stream every row that the filter finds."
         )
         extra = LazyOperation(lambda: {"parameters": query_parameters(self.resource, self.settings.query)})
-        return Operation(f"List {self.name}", description, 200, {200: ok, **problems(422, 503)}, extra)
+        return Operation(f"List {self.name}", description, 200, {200: ResponseObject(ok), **problems(422, 503)}, extra)
 
     def _create(self) -> Operation:
         ok = {
@@ -131,7 +132,7 @@ class Describer:
             "model": answer_of(lambda: (self.schemas.row(), [self.schemas.row()])),
             "headers": row_headers("Location", "ETag"),
         }
-        responses = {201: ok, **problems(409, 413, 415, 422, 503)}
+        responses = {201: ResponseObject(ok), **problems(409, 413, 415, 422, 503)}
         body = self._body(lambda: (self.schemas.write("Create"), self._array(self.schemas.write("Create"))))
         text = "One object, or an array of them in one transaction."
         return Operation(f"Create {self.name}", text, 201, responses, self._extra(prefer=True, body=True), body)
@@ -143,7 +144,7 @@ class Describer:
             "headers": row_headers("ETag"),
         }
         unchanged = {"description": "The row still has the ETag of If-None-Match.", "headers": row_headers("ETag")}
-        responses = {200: ok, 304: unchanged, **problems(404, 422, 503)}
+        responses = {200: ResponseObject(ok), 304: ResponseObject(unchanged), **problems(404, 422, 503)}
 
         def build() -> dict[str, Any]:
             return {
@@ -171,7 +172,11 @@ class Describer:
     def _delete(self) -> Operation:
         ok = {"description": "The row as it was.", "model": answer_of(self.schemas.row)}
         none = {"description": "Deleted; the client wanted no body."}
-        responses = {200: ok, 204: none, **problems(*self._match_statuses(404, 409, 412, 422, 503))}
+        responses = {
+            200: ResponseObject(ok),
+            204: ResponseObject(none),
+            **problems(*self._match_statuses(404, 409, 412, 422, 503)),
+        }
         text = f"Delete one row. {_CONDITION}"
         return Operation(f"Delete {self.name}", text, 200, responses, self._extra(key=True, match=True, prefer=True))
 
@@ -181,7 +186,7 @@ class Describer:
             "model": answer_of(lambda: (self.schemas.row(), [self.schemas.row()])),
         }
         none = {"description": "Stored; the client wanted no body."}
-        responses = {200: ok, 204: none, **problems(404, 409, 413, 415, 422, 503)}
+        responses = {200: ResponseObject(ok), 204: ResponseObject(none), **problems(404, 409, 413, 415, 422, 503)}
         body = self._body(lambda: (self.schemas.write("Upsert"), self._array(self.schemas.write("Upsert"))))
         text = "Insert, or update the row that has the same values of `on_conflict`."
 
@@ -214,7 +219,7 @@ class Describer:
         }
         extra = LazyOperation(lambda: {"parameters": self._aggregate_parameters()})
         text = "Figures of groups: `count_x`, `sum_x`, `avg_x`, `min_x`, `max_x` and `count`."
-        return Operation(f"Aggregate {self.name}", text, 200, {200: ok, **problems(422, 503)}, extra)
+        return Operation(f"Aggregate {self.name}", text, 200, {200: ResponseObject(ok), **problems(422, 503)}, extra)
 
     def _change(self, kind: str, text: str) -> Operation:
         ok = {
@@ -227,7 +232,14 @@ class Describer:
         text = f"{text} {_CONDITION}"
         body = self._body(lambda: self.schemas.write(kind))
         extra = self._extra(key=True, match=True, prefer=True, body=True)
-        return Operation(f"{kind} {self.name}", text, 200, {200: ok, 204: none, **problems(*statuses)}, extra, body)
+        return Operation(
+            f"{kind} {self.name}",
+            text,
+            200,
+            {200: ResponseObject(ok), 204: ResponseObject(none), **problems(*statuses)},
+            extra,
+            body,
+        )
 
     def _bulk(self, summary: str, text: str, body: Any) -> Operation:
         schema = {"type": "object", "properties": {"affected": {"type": "integer"}}, "required": ["affected"]}
@@ -238,7 +250,9 @@ class Describer:
             required = {"requestBody": {"required": True}} if body is not None else {}
             return {**required, "parameters": self._filter_parameters()}
 
-        return Operation(summary, text, 200, {200: ok, **problems(*statuses)}, LazyOperation(build), body)
+        return Operation(
+            summary, text, 200, {200: ResponseObject(ok), **problems(*statuses)}, LazyOperation(build), body
+        )
 
     def _filter_parameters(self) -> list[dict[str, Any]]:
         return query_parameters(self.resource, self.settings.query, reserved=("q", "filter"))
