@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import html
 import os
 import re
@@ -192,6 +193,24 @@ def test_what_is_served_is_read_only_unless_asked_for(tmp_path: Path) -> None:
         assert client.post("/item", json={"name": "a"}).json() == {"id": 1, "name": "a"}
         assert client.get("/item/1").json() == {"id": 1, "name": "a"}
         assert client.post("/item", json={"name": "b"}, headers={"host": "evil.example"}).status_code == 400
+
+
+def test_a_document_of_many_tables_is_made_while_the_collector_rests(tmp_path: Path) -> None:
+    path = make_file(tmp_path, "".join(f"CREATE TABLE t{n} (id INTEGER PRIMARY KEY, name TEXT);" for n in range(20)))
+    seen: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        seen.append(phase)
+
+    with client_of(path) as client:
+        app: Any = client.app
+        gc.callbacks.append(note)
+        try:
+            assert len(app.openapi()["paths"]) == 40
+        finally:
+            gc.callbacks.remove(note)
+    assert seen.count("start") <= 2  # before and after; hundreds otherwise
+    assert gc.isenabled()
 
 
 def test_a_token_guards_every_data_route_and_guesses_are_limited(

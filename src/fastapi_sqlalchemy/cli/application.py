@@ -30,6 +30,7 @@ from ..rest.start_page import docs_page, page_response, start_page, svg_response
 from ..web.problems import install_problem_handlers
 from ..web.requests import is_loopback
 from ..web.startup import describe_failure
+from .collector import paused
 from .target import Database, database_of
 from .token import BearerToken
 
@@ -40,6 +41,14 @@ _ICON = Path(__file__).parents[1] / "admin" / "static" / "admin" / "icon.svg"
 
 TEMPORARY = "admin"
 """The name of the account that lives as long as the server."""
+
+
+class ServedApp(FastAPI):
+    """An application whose document may be that of hundreds of tables."""
+
+    def openapi(self) -> dict[str, Any]:
+        with paused():
+            return super().openapi()
 
 
 @dataclass(frozen=True)
@@ -115,7 +124,7 @@ def create_app(settings: ServeSettings, found: tuple[Database, Reflection] | Non
             await db.adispose()
 
     icon = _free("/favicon.ico", taken)
-    app = FastAPI(
+    app = ServedApp(
         title=database.title,
         description=f"{len(reflection.served)} tables and views of {database.label}.",
         version="1",

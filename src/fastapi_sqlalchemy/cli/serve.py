@@ -13,6 +13,7 @@ from ..exceptions import ConfigurationError, MissingExtraError
 from ..web.requests import is_loopback
 from .admin_access import admin_of
 from .application import ServeSettings, create_app, read_database
+from .collector import keep, paused
 from .options import Db
 from .report import progress_line, report
 from .target import database_of, url_of
@@ -73,7 +74,10 @@ def worker_app() -> FastAPI:
     given = json.loads(os.environ[_SETTINGS])
     tables = given.pop("tables")
     exclude = tuple(given.pop("exclude"))
-    return create_app(ServeSettings(**given, tables=None if tables is None else tuple(tables), exclude=exclude))
+    with paused():
+        app = create_app(ServeSettings(**given, tables=None if tables is None else tuple(tables), exclude=exclude))
+    keep()
+    return app
 
 
 def _run(settings: ServeSettings, port: int, workers: int) -> None:
@@ -85,11 +89,13 @@ def _run(settings: ServeSettings, port: int, workers: int) -> None:
         ) from None
     listener = _listener(settings.host, port)
     try:
-        with progress_line(_label(settings)) as progress:
-            found = read_database(settings, progress)
-        admin = admin_of(settings, found[0].url) if settings.admin else None
-        settings = settings if admin is None else admin.settings
-        app = create_app(settings, found)
+        with paused():
+            with progress_line(_label(settings)) as progress:
+                found = read_database(settings, progress)
+            admin = admin_of(settings, found[0].url) if settings.admin else None
+            settings = settings if admin is None else admin.settings
+            app = create_app(settings, found)
+        keep()
         base = _base(listener)
         report(found[0].label, found[1], base, str(app.docs_url), () if admin is None else admin.lines(app, base))
         if workers == 1:
