@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi._compat.v2 import ModelField
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.orm import relationship
 
 from fastapi_sqlalchemy import SQLAlchemy
@@ -43,7 +43,12 @@ TYPES: list[Any] = [
     *(sa.Numeric(10, 2, asdecimal=False), sa.Date(), sa.DateTime(), sa.DateTime(timezone=True), sa.Time()),
     *(sa.Time(timezone=True), sa.Interval(), sa.LargeBinary(), sa.LargeBinary(5), sa.Uuid(), sa.Uuid(as_uuid=False)),
     *(sa.Enum(Color), sa.Enum("x", "y", name="letter"), sa.JSON(), sa.PickleType(), Whole(), sa.types.NullType()),
-    *(postgresql.ARRAY(sa.Integer), postgresql.ARRAY(sa.String(3), dimensions=2), postgresql.INET()),
+    *(
+        postgresql.ARRAY(sa.Integer),
+        postgresql.ARRAY(sa.String(3), dimensions=2),
+        postgresql.INET(),
+        mysql.SET("a", "b"),
+    ),
 ]
 
 

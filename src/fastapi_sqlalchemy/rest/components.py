@@ -33,8 +33,10 @@ _ROW = "row component"
 _SELECTION = "selection component"
 _MODULE = body_model.__module__  # an ambiguous name is told apart by the module of the model
 _SHARED = frozenset(
-    {str, int, float, bool, Decimal, bytes, dt.datetime, dt.date, dt.time, dt.timedelta, uuid.UUID, dict, object}
+    {str, int, float, bool, Decimal, bytes, dt.datetime, dt.date, dt.time, dt.timedelta, uuid.UUID, dict}
 )
+"""Types of values whose JSON schema depends on no more of a column than what `_type_schema` tells them apart by."""
+
 _types: dict[tuple[Any, ...], JsonSchemaValue] = {}
 
 
