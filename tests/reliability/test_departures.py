@@ -24,7 +24,7 @@ RUNNING = {
     "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
     "AND state = 'active' AND query LIKE 'SELECT pg_sleep(%'",
     "mariadb": "SELECT count(*) FROM information_schema.processlist WHERE db = DATABASE() "
-    "AND info LIKE 'SELECT SLEEP(%'",
+    "AND info LIKE 'SELECT BENCHMARK(%'",
 }
 
 
@@ -39,7 +39,7 @@ def driver(request: pytest.FixtureRequest, database: Database) -> str:
 @pytest.fixture
 def shop(driver: str, database: Database, nursery: Nursery) -> Iterator[AppServer]:
     url = database.with_driver(f"postgresql+{driver}") if driver else database.url
-    server = nursery.start("shop", env={"RELIABILITY_URL": url})
+    server = nursery.start("computing", env={"RELIABILITY_URL": url})
     yield server
     server.stop()
 
