@@ -96,6 +96,8 @@ And where another package has one:
   threads wait for a connection, and those who hold one wait for a thread.
 - R14, fastapi-sqlalchemy 0.2.1 and tutorial code: connections that were still out at the end.
 
+R1 and R29 ran in full until their time was over: the rows of full size are those that were done by then.
+
 Ten children at a time are forked in R33: a hundred at once take all the hundred connections that PostgreSQL has, and
 eleven of them were refused with "too many clients".
 
@@ -103,6 +105,9 @@ eleven of them were refused with "too many clients".
 
 
 def main() -> int:
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # pytest would inherit that it is ignored in the background
     arguments = _arguments()
     wanted = [line.strip().upper() for line in arguments.only.split(",") if line.strip()] or list(LINES)
     if unknown := [line for line in wanted if line not in LINES]:
