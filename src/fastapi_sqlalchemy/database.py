@@ -76,9 +76,7 @@ class Binding:
     def __init__(self, url: str | URL | None, options: Mapping[str, Any]) -> None:
         unknown = sorted(set(options) - _OPTIONS)
         if unknown:
-            error = UnknownOptionError(f"__init__() got an unexpected keyword argument '{unknown[0]}'")
-            error.add_note(f"The options are: {', '.join(sorted(_OPTIONS))}.")
-            raise error
+            raise UnknownOptionError(f"__init__() got an unexpected keyword argument '{unknown[0]}'")
         engine_options = {name: value for name, value in options.items() if name in _ENGINE_OPTIONS}
         self.source = EngineSource(DatabaseConfig.create(url, **engine_options))
         self.commit_on_exit = bool(options.get("commit_on_exit"))

@@ -36,7 +36,7 @@ async def get(app: Any, path: str, method: str = "GET", body: bytes = b"", **hea
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Any:
-        return messages.pop() if messages else {"type": "http.disconnect"}
+        return messages.pop() if messages else await asyncio.get_running_loop().create_future()  # nobody leaves
 
     scope = {
         "type": "http",
