@@ -105,9 +105,7 @@ eleven of them were refused with "too many clients".
 
 
 def main() -> int:
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # pytest would inherit that it is ignored in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it would be ignored by pytest, too
     arguments = _arguments()
     wanted = [line.strip().upper() for line in arguments.only.split(",") if line.strip()] or list(LINES)
     if unknown := [line for line in wanted if line not in LINES]:
