@@ -10,7 +10,7 @@ import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -124,8 +124,9 @@ def isolated_databases(
     request: pytest.FixtureRequest, sqlalchemy_tables: None, sqlalchemy_databases: Sequence[SQLAlchemy]
 ) -> Iterator[Sequence[SQLAlchemy]]:
     """All databases of the project, inside of ``db.isolated()``: what the test commits is gone after it."""
+    test = cast("pytest.Item", request.node)  # pyright: ignore[reportUnknownMemberType]
     with ExitStack() as stack:
-        if request.node.get_closest_marker("not_isolated") is None:
+        if test.get_closest_marker("not_isolated") is None:
             for database in sqlalchemy_databases:
                 stack.enter_context(database.isolated())
         yield sqlalchemy_databases
