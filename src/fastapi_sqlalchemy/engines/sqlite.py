@@ -26,8 +26,8 @@ from sqlalchemy.util import await_only
 from ..exceptions import ConfigurationError
 from .dialects import at_each_begin, at_each_statement, info_of
 from .errands import ErrandCursor, run_in_errands
-from .lock import Line, line_of
-from .write_lock import make_way, note_lock
+from .write_locks import make_way, note_lock
+from .write_queue import Line, line_of
 
 __all__ = [
     "MemoryFile",

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import sqlalchemy.exc
 from sqlalchemy import event
 
-from fastapi_sqlalchemy.engines import lock
+from fastapi_sqlalchemy.engines import write_queue
 from tests.support.doors import count_rows, make_database
 
 
@@ -43,13 +43,13 @@ def test_a_writer_looks_as_often_in_the_end_as_in_the_beginning(
             if len(pauses) == 200:
                 other.execute("COMMIT")
 
-        monkeypatch.setattr(lock, "sleep", pause)
+        monkeypatch.setattr(write_queue, "sleep", pause)
         if asynchronous:
             asyncio.run(write())
         else:
             with db(commit_on_exit=True):
                 db.session.add(Item(name="a"))
-    assert pauses == [lock.PAUSE] * 200
+    assert pauses == [write_queue.PAUSE] * 200
     assert count_rows(db, Item) == 1
 
 
