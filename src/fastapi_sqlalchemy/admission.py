@@ -444,6 +444,7 @@ class AsyncGatedQueuePool(_Gated, AsyncAdaptedQueuePool):
 
     _queue_class = _AsyncIdle
     _admitted: Ticket | None = None
+    _asked: float | None = None
 
     def __init__(self, creator: Any, **options: Any) -> None:
         super().__init__(creator, **options)
@@ -454,8 +455,10 @@ class AsyncGatedQueuePool(_Gated, AsyncAdaptedQueuePool):
 
         None where a connection has to be opened for it.
         """
+        asked = time.perf_counter()
         if self.gate is not None:
             self._admitted = await self.gate.acquire_async()
+        self._asked = asked
         assert isinstance(self._pool, _AsyncIdle)
         return self._pool.peek()
 
@@ -468,8 +471,9 @@ class AsyncGatedQueuePool(_Gated, AsyncAdaptedQueuePool):
             raise
 
     def _do_get(self) -> ConnectionPoolEntry:
+        asked, self._asked = self._asked, None
         timers = self.checkout_timers
-        return _timed(self._get, timers) if timers else self._get()
+        return _timed(self._get, timers, asked) if timers else self._get()
 
     def _get(self) -> ConnectionPoolEntry:
         gate = self.gate
@@ -492,8 +496,11 @@ def _raise_as_of_dialect(dialect: Any, error: Exception) -> None:
             raise translations[base](error.args[0] if error.args else "", error) from error
 
 
-def _timed(get: Callable[[], ConnectionPoolEntry], timers: tuple[Callable[[float], None], ...]) -> ConnectionPoolEntry:
-    started = time.perf_counter()
+def _timed(
+    get: Callable[[], ConnectionPoolEntry], timers: tuple[Callable[[float], None], ...], asked: float | None = None
+) -> ConnectionPoolEntry:
+    """Get a connection and tell the timers how long it took, from the moment that it was ``asked`` for."""
+    started = time.perf_counter() if asked is None else asked
     try:
         return get()
     finally:

@@ -84,12 +84,14 @@ Times were taken on a machine that did other work as well, so that they are uppe
 was not written down.
 
 What a failure in the table is, where this package has one:
+
 - R15 counts a query that ran on for more than a second after its client was gone; all of them ended. The row of MariaDB
   was run on its own, with a load of 22 on two cores. Its query computes, as MariaDB 10.11 itself may take two seconds
   to end a SLEEP: with plain PyMySQL alone it did so for 17 of 300 pairs that were killed at once, and for none of 150
   pairs that computed.
 
 And where another package has one:
+
 - R4, fastapi-sqlalchemy 0.2.1: a request without an answer in 30 seconds.
 - R5, fastapi-sqlalchemy 0.2.1: each row of an answer of 409 was kept.
 - R11, fastapi-sqlalchemy 0.2.1 and tutorial code: no client had an answer in 30 seconds. All threads of the pool of

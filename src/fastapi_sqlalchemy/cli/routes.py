@@ -171,8 +171,8 @@ def _schemes(needed: Sequence[Dependant]) -> tuple[str, ...]:
 def _session_of(needed: Sequence[Dependant]) -> str | None:
     """The session dependencies among those of a route: ours are told by the module that they are from."""
     calls = [item.call for item in needed if getattr(item.call, "__module__", "") == session_dependencies.__name__]
-    names = {getattr(call, "__name__", "") for call in calls}
-    kinds = [kind for name, kind in (("get_async_session", "async"), ("open_read_only", "read-only")) if name in names]
+    names = " ".join(getattr(call, "__name__", "") for call in calls)
+    kinds = [kind for part, kind in (("async", "async"), ("read_only", "read-only")) if part in names]
     return None if not names else ", ".join(["dependency", *kinds])
 
 

@@ -277,7 +277,8 @@ def configure_sqlite(
             if isinstance(cursor, ErrandCursor):
                 cursor.begin = start
             else:
-                start(cursor.connection)
+                driver: Any = connection.connection.dbapi_connection
+                start(driver)
 
     at_each_statement(engine.dialect, before)
 

@@ -35,6 +35,8 @@ def session_dependency(database: SQLAlchemy, *, read_only: bool = False) -> Call
             await scope.take_turn(endpoint)
         return session
 
+    if read_only:
+        get_session.__name__ = "get_read_only_session"
     return get_session
 
 
@@ -47,6 +49,8 @@ def async_session_dependency(
     async def get_async_session(connection: HTTPConnection, response: Response) -> AsyncSession:
         return scope_of(database, connection, response).async_session
 
+    if read_only:
+        get_async_session.__name__ = "get_async_read_only_session"
     return get_async_session
 
 

@@ -107,14 +107,13 @@ class ServerReads:
         One that is idle and well is taken without a greenlet, which costs five times what the connection does: each
         has a stack of its own to be mapped.
         """
-        if not pool.checkout_timers:
-            record = await pool.admit()
-            if (
-                record is not None
-                and is_handed_out_as_it_is(pool, record)
-                and end_transaction_mode(record.info, record.dbapi_connection)
-            ):
-                return self._take(pool)
+        record = await pool.admit()
+        if (
+            record is not None
+            and is_handed_out_as_it_is(pool, record)
+            and end_transaction_mode(record.info, record.dbapi_connection)
+        ):
+            return self._take(pool)
         return await greenlet_spawn(self._take, pool)
 
     def _take(self, pool: AsyncGatedQueuePool) -> Any:
