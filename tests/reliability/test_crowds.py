@@ -51,7 +51,7 @@ def test_a_route_without_database_answers_while_a_hundred_wait_for_a_connection(
     shop: AppServer, database: Database, door: str, figure: Any
 ) -> None:
     async def scenario() -> tuple[list[Answer], bool, list[Answer]]:
-        slow = [asyncio.create_task(fetch(shop.port, "GET", f"/{door}/sync/pause/700")) for _ in range(5)]
+        holding = [asyncio.create_task(fetch(shop.port, "GET", f"/{door}/sync/hold")) for _ in range(5)]
         async with Connection(shop.port) as other:
             while (await other.request("GET", "/checked-out")).body != b"5":
                 await asyncio.sleep(0.005)
@@ -59,8 +59,9 @@ def test_a_route_without_database_answers_while_a_hundred_wait_for_a_connection(
             for _ in range(5):
                 await other.request("GET", f"/{door}/plain-async")
             plain = [await other.request("GET", f"/{door}/plain") for _ in range(20)]
-        nobody_was_served = not any(task.done() for task in [*slow, *waiting])
-        return plain, nobody_was_served, await asyncio.gather(*slow, *waiting)
+            nobody_was_served = not any(task.done() for task in [*holding, *waiting])
+            await other.request("GET", "/release")
+        return plain, nobody_was_served, await asyncio.gather(*holding, *waiting)
 
     plain, nobody_was_served, answers = asyncio.run(scenario())
     times = [answer.seconds for answer in plain]

@@ -24,6 +24,8 @@ from fastapi_sqlalchemy import AsyncSession, DBSessionMiddleware, ModelBase, Ses
 from fastapi_sqlalchemy.engines import live_engines
 from fastapi_sqlalchemy.rest import CRUDRouter
 
+released = [threading.Event()]
+
 OPTIONS: dict[str, Any] = {
     "engine_args": {"pool_size": 5, "max_overflow": 0},
     "pool_timeout": 30,
@@ -185,6 +187,11 @@ def routes(door: str) -> Iterator[APIRouter]:
     @sync.get("/pause/{milliseconds}")
     def pause(milliseconds: int, session: Session = given) -> None:
         session.execute(sleep(milliseconds))
+
+    @sync.get("/hold")
+    def hold(session: Session = given) -> None:
+        session.execute(sa.select(1))
+        assert released[-1].wait(30)
 
     @sync.post("/pause/{milliseconds}")
     def create_slowly(milliseconds: int, new: NewItem, session: Session = given) -> None:
@@ -498,6 +505,13 @@ async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
 app = FastAPI(lifespan=lifespan)
 app.mount("/middleware", middleware_app())
 app.mount("/dependency", dependency_app())
+
+
+@app.get("/release")
+async def release() -> None:
+    """Let those go who hold a connection, and have the next ones wait for the next release."""
+    released.append(threading.Event())
+    released[-2].set()
 
 
 @app.get("/checked-out")
