@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ from tests.support.figures import read_figures, record_figure
 _REQUIRED = (*SERVERS, "chromium")
 _servers: Servers | None = None
 _folder: Path | None = None
-_ended = 0
+
+SLOW = 0.03
+"""Seconds of a collection after which all that outlives it is looked through no more."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -122,12 +125,11 @@ def anyio_backend() -> str:
 def pools_are_empty() -> Iterator[None]:
     """After every test no connection is checked out of any pool, and nothing is left for the collector to warn of."""
     yield
-    global _ended
     empty_caches()
+    started = time.perf_counter()
     gc.collect()
-    _ended += 1
-    if _ended % 50 == 0:
-        gc.freeze()  # what outlives its test is not looked through after every other one
+    if time.perf_counter() - started > SLOW:
+        gc.freeze()
     leaks = [
         f"{engine.url!r}: {engine.pool.status()}"
         for engine in live_engines()
