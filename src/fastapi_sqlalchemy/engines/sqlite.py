@@ -19,12 +19,12 @@ import weakref
 from collections.abc import Generator, Mapping, MutableMapping
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, PoolProxiedConnection, event
 from sqlalchemy.engine import URL
 from sqlalchemy.util import await_only
 
 from ..exceptions import ConfigurationError
-from .dialects import at_each_begin, at_each_statement, info_of
+from .dialects import at_each_begin, at_each_end, at_each_statement, info_of
 from .errands import ErrandCursor, run_in_errands
 from .write_locks import make_way, note_lock
 from .write_queue import Line, line_of
@@ -181,6 +181,7 @@ def start_statement(info: Mapping[str, Any], seconds: float | None, *, turns: in
 def begin_immediate(info: Mapping[str, Any], driver: sqlite3.Connection) -> None:
     """Begin to write on a pooled connection that was configured here; see `Line.begin`."""
     state: _State = info[_STATE]
+    state.locked = True
     state.begin_immediate(driver)
 
 
@@ -252,6 +253,7 @@ def configure_sqlite(
 
     if begins:
         at_each_begin(engine.dialect, _begin)
+        at_each_end(engine.dialect, _end)
 
     def before(cursor: Any, statement: str, context: Any) -> None:
         connection: Connection = context.root_connection
@@ -292,6 +294,13 @@ def _begin(info: MutableMapping[str, Any]) -> None:
     if state is not None and not state.is_shared:
         state.pending, state.begun = state.writer_begin if state.always_writes else "BEGIN", True
         state.wrote = state.locked = False
+
+
+def _end(pooled: PoolProxiedConnection) -> None:
+    state: _State | None = info_of(pooled).get(_STATE)
+    if state is not None and (state.wrote or state.locked):
+        state.locked = False
+        state.line.freed()
 
 
 def _undo_failed_commits(dialect: Any) -> None:

@@ -2,7 +2,8 @@
 
 SQLite's own waiting (https://www.sqlite.org/c3ref/busy_timeout.html) looks after a millisecond, then more and more
 seldom, at last ten times a second. Where several processes write all the time, those who look often find the lock free
-and pass by who has waited long, until the timeout. Here one writer of each process looks, and all equally often.
+and pass by who has waited long, until the timeout. Here one writer of each process looks, and all equally often; when
+a writer of its own process ends, it looks at once.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from time import monotonic, sleep
+from time import monotonic
 
 __all__ = ["PAUSE", "Line", "line_of"]
 
@@ -26,6 +27,11 @@ class Line:
         self._mutex = threading.Lock()
         self._is_led = False
         self._others: deque[threading.Lock] = deque()
+        self._freed = threading.Event()
+
+    def freed(self) -> None:
+        """A transaction of this process has ended, which may have held the lock: whoever looks at it looks at once."""
+        self._freed.set()
 
     def begin(self, driver: sqlite3.Connection, patience: int) -> None:
         """Run BEGIN IMMEDIATE, and wait for the lock for ``patience`` milliseconds, the connection's busy timeout.
@@ -37,7 +43,7 @@ class Line:
         try:
             leads = self._step_up(give_up)
             try:
-                _take(driver, give_up)
+                self._take(driver, give_up)
             finally:
                 if leads:
                     self._step_down()
@@ -68,16 +74,16 @@ class Line:
             else:
                 self._is_led = False
 
-
-def _take(driver: sqlite3.Connection, give_up: float) -> None:
-    while True:
-        try:
-            driver.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up:
-                raise
-        sleep(PAUSE)
+    def _take(self, driver: sqlite3.Connection, give_up: float) -> None:
+        while True:
+            self._freed.clear()
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > give_up:
+                    raise
+            self._freed.wait(PAUSE)
 
 
 _lines: dict[str, Line] = {}
