@@ -209,7 +209,7 @@ def _python_type(type_: sa.types.TypeEngine[Any]) -> type[Any]:
     if isinstance(type_, mysql.SET):
         return set
     found: type[Any] = object
-    with suppress(NotImplementedError):  # SQLAlchemy before 2.1
+    with suppress(NotImplementedError):  # types of others may raise it, as those of SQLAlchemy did before 2.1
         found = type_.python_type
     if found is object and isinstance(type_, sa.types.TypeDecorator) and not isinstance(type_, sa.PickleType):
         return _python_type(type_.impl_instance)
