@@ -1,7 +1,8 @@
 """``make reliability``: the reliability tests in their full size, line by line, and the table of what they saw.
 
 Each line of the scorecard is a run of pytest of its own with a bound in time. The figures go to
-``docs/reliability.json`` and ``docs/reliability.md``; lines that were not run this time keep what they had.
+``docs/reliability.json`` and ``docs/reliability.md``; lines that were not run this time keep what they had, and so
+do the variants that ``--matching`` leaves out.
 """
 
 from __future__ import annotations
@@ -114,23 +115,24 @@ def main() -> int:
         print(f"There is no line {', '.join(unknown)}. The lines are: {', '.join(LINES)}.")
         return 2
     as_json, as_markdown = arguments.docs / "reliability.json", arguments.docs / "reliability.md"
-    results: dict[str, Any] = json.loads(as_json.read_text()) if as_json.exists() else {}
     failed: list[str] = []
     for line in wanted:
-        outcome, entries, seconds = run(line, arguments.size, arguments.seconds)
+        outcome, entries, seconds = run(line, arguments.size, arguments.seconds, arguments.matching)
         print(
             f"{line:4} {outcome:12} {seconds:6.0f} s  {sum(entry['failures'] for entry in entries)} failures",
             flush=True,
         )
         failed += [line] if outcome != "passed" else []
+        results: dict[str, Any] = json.loads(as_json.read_text()) if as_json.exists() else {}
+        about = {"size": arguments.size, "load": round(os.getloadavg()[1], 1)}
+        figures = [{**_rounded(entry), **about} for entry in entries if entry["line"] == line]
+        kept = _kept(results.get(line), figures) if arguments.matching else []
         results[line] = {
-            "outcome": outcome,
-            "size": arguments.size,
+            "outcome": "failed" if any(entry["failures"] for entry in kept) else outcome,
             "seconds": round(seconds),
-            "load": round(os.getloadavg()[1], 1),
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "system": f"{platform.system()}, Python {platform.python_version()}, {os.cpu_count()} cores",
-            "figures": [_rounded(entry) for entry in entries if entry["line"] == line],
+            "figures": sorted(kept + figures, key=lambda entry: str(entry["variant"])),
         }
         results = {name: results[name] for name in sorted(results, key=lambda name: int(name[1:]))}
         as_json.write_text(json.dumps(results, indent=1) + "\n")
@@ -141,15 +143,23 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make reliability", description=__doc__)
     parser.add_argument("--only", default="", help="lines of the scorecard, with commas: R1,R20")
+    parser.add_argument("--matching", default="", help="tests of these lines alone, as pytest -k: mariadb")
     parser.add_argument("--size", default="full", help='"small", "full", or a share of the full count such as 0.1')
     parser.add_argument("--seconds", type=float, default=1800, help="the bound of each line")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="the folder of the table")
     return parser.parse_args()
 
 
-def run(line: str, size: str, bound: float) -> tuple[str, list[dict[str, Any]], float]:
+def _kept(before: dict[str, Any] | None, figures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The figures of the variants that a part of a line's tests did not see."""
+    seen = {entry["variant"] for entry in figures}
+    return [entry for entry in (before or {"figures": []})["figures"] if entry["variant"] not in seen]
+
+
+def run(line: str, size: str, bound: float, matching: str = "") -> tuple[str, list[dict[str, Any]], float]:
     """Run a line's tests: passed, failed, skipped or unfinished, what they recorded, and how many seconds it took."""
     _, files, names = LINES[line]
+    names = " and ".join(f"({part})" for part in (names, matching) if part)
     with tempfile.TemporaryDirectory() as folder:
         figures = Path(folder) / "figures.json"
         command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider"]
@@ -197,7 +207,7 @@ def table(results: dict[str, Any]) -> str:
     """The results as Markdown."""
     rows = ["| line | test | variant | size | load | n | seed | failures | p50 | p99 | more |", "|" + "---|" * 11]
     for line, result in results.items():
-        nothing = [{"variant": result["outcome"], "n": "", "failures": ""}]
+        nothing = [{"variant": result["outcome"], "size": "", "n": "", "failures": ""}]
         for entry in _by_variant(result["figures"]) or nothing:
             known = {"line", "variant", "n", "seed", "failures", "p50", "p99", "size", "load"}
             more = ", ".join(
@@ -208,8 +218,8 @@ def table(results: dict[str, Any]) -> str:
                 line,
                 LINES[line][0],
                 entry["variant"],
-                entry.get("size", result["size"]),
-                entry.get("load", result.get("load", "")),
+                entry["size"],
+                entry.get("load", ""),
                 entry["n"],
                 _cell(entry.get("seed")),
                 entry["failures"],

@@ -17,8 +17,11 @@ CLIENTS = 1_000
 BOUND = 10.0
 CROWDS = {
     "middleware": ("R11", ["/middleware/session", "/middleware/query"]),
-    "dependency": ("R11", ["/dependency/session"]),
-    "async": ("R12", ["/middleware/session-async", "/dependency/session-async"]),
+    "dependency and CRUDRouter": ("R11", ["/dependency/session", "/dependency/crud/sync/items?limit=10"]),
+    "async": (
+        "R12",
+        ["/middleware/session-async", "/dependency/session-async", "/dependency/crud/async/items?limit=10"],
+    ),
 }
 
 

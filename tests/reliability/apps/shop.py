@@ -492,6 +492,12 @@ def dependency_app() -> FastAPI:
     async def by_async_session(session: AsyncSession = Depends(db.get_async_session)) -> list[Item]:
         return list(await session.scalars(sa.select(Item).limit(10)))
 
+    for kind in ("sync", "async"):
+        app.include_router(
+            CRUDRouter(
+                Item, db=db, prefix=f"/crud/{kind}/items", operations=("list", "read"), use_async=kind == "async"
+            )
+        )
     return app
 
 
