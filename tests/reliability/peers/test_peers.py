@@ -138,7 +138,7 @@ async def r14(peer: Peer, share: float) -> dict[str, Any]:
             connection.reset()
 
     await asyncio.gather(*(vanish() for _ in range(n)), return_exceptions=True)
-    left, give_up = -1, time.monotonic() + 20
+    left, give_up = -1, time.monotonic() + 20 + n / 50
     while left != 0 and time.monotonic() < give_up:
         await asyncio.sleep(0.1)
         with suppress(OSError, EOFError, TimeoutError):
