@@ -21,13 +21,10 @@ import typer
 from ..config import masked
 from ..database import SQLAlchemy
 from ..discovery import FoundDatabase, find_databases
+from .failures import CodeFailedError
 from .options import Db
 
-__all__ = ["CodeFailedError", "namespace", "shell"]
-
-
-class CodeFailedError(Exception):
-    """The code given to ``shell -c`` raised; its error is the cause. The command ends with 1."""
+__all__ = ["namespace", "shell"]
 
 
 def shell(
