@@ -12,11 +12,13 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 import sqlalchemy as sa
+from argon2 import PasswordHasher, extract_parameters
+from argon2.profiles import RFC_9106_LOW_MEMORY
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import ConfigurationError, SQLAlchemy
-from fastapi_sqlalchemy.admin import Accounts, Admin
+from fastapi_sqlalchemy.admin import Accounts, Admin, passwords
 from fastapi_sqlalchemy.admin.accounts import ADDRESS_GUESSES
 from fastapi_sqlalchemy.admin.guard import CSRF_COOKIE, SESSION_COOKIE
 from fastapi_sqlalchemy.admin.sessions import IDLE, LIFETIME
@@ -261,3 +263,12 @@ def test_many_logins_at_once_each_get_a_session_of_their_own(make_desk: Make) ->
         for thread in threads:
             thread.join()
         assert len(set(found)) == 3
+
+
+def test_the_hash_of_a_password_is_the_one_that_rfc_9106_recommends(
+    real_hasher: Callable[[], PasswordHasher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "_hasher", real_hasher)
+    stored = passwords.hash_password(PASSWORD)
+    assert extract_parameters(stored) == RFC_9106_LOW_MEMORY
+    assert (passwords.verify(stored, PASSWORD), passwords.verify(stored, PASSWORD + "!")) == (True, False)

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from tests.support.databases import note_part, server_url, temporary_database
+from tests.support.databases import PLAIN, note_part, server_url, temporary_database
 from tests.support.postgres import PostgresServer, debian_binaries, wheel_binaries
 
 __all__ = ["KINDS", "Database", "OwnPostgres", "new_database"]
@@ -34,7 +34,9 @@ class Database:
 
     def __post_init__(self) -> None:
         url = sa.make_url(self.url).set(drivername=_DRIVERS[self.kind])
-        self.engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        self.engine = sa.create_engine(
+            url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool, connect_args=PLAIN.get(self.kind, {})
+        )
 
     def with_driver(self, drivername: str) -> str:
         return sa.make_url(self.url).set(drivername=drivername).render_as_string(hide_password=False)

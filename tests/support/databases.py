@@ -11,17 +11,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 from tests.support.postgres import PostgresServer, debian_binaries, wheel_binaries
 
 __all__ = [
+    "PLAIN",
     "PREFIX",
     "SERVERS",
     "Servers",
     "drop_leftovers",
     "drop_spare_databases",
+    "forget_servers",
     "note_part",
     "server_url",
     "temporary_database",
@@ -58,6 +61,7 @@ class Servers:
         for name in SERVERS:
             if _VARIABLES[name] in os.environ:
                 drop_leftovers(name)
+        forget_servers()
         for server in self._started:
             server.remove()
 
@@ -116,6 +120,13 @@ def drop_spare_databases() -> None:
     while _spare:
         with _server("postgresql") as connection:
             _drop(connection, "postgresql", _spare.pop())
+    forget_servers()
+
+
+def forget_servers() -> None:
+    """Close the connections that this process keeps."""
+    while _engines:
+        _engines.popitem()[1].dispose()
 
 
 _spare: list[str] = []
@@ -139,25 +150,31 @@ def _create(name: str) -> str:
 
 def _emptied(database: str) -> bool:
     """Whether the database is as good as new: its sessions ended, its schemas and settings gone."""
+    base = server_url("postgresql")
+    assert base is not None
     try:
-        with _server("postgresql", database) as connection:
-            connection.exec_driver_sql("SET lock_timeout = '5s'")
-            connection.exec_driver_sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-            schemas = connection.exec_driver_sql(
-                "SELECT quote_ident(nspname) FROM pg_namespace "
-                "WHERE nspname <> 'information_schema' AND nspname !~ '^pg_'"
-            )
-            for schema in schemas.scalars().all():
-                connection.exec_driver_sql(f"DROP SCHEMA {schema} CASCADE")
-            connection.exec_driver_sql("CREATE SCHEMA public")
-            connection.exec_driver_sql("GRANT USAGE ON SCHEMA public TO PUBLIC")
-            connection.exec_driver_sql(f'ALTER DATABASE "{database}" RESET ALL')
-    except sa.exc.DBAPIError:
+        with psycopg.connect(base.set(database=database).render_as_string(hide_password=False)) as connection:
+            connection.execute(_EMPTY)
+    except psycopg.Error:
         return False
     return True
+
+
+_EMPTY = """
+SET LOCAL lock_timeout = '5s';
+DO $$
+DECLARE name text;
+BEGIN
+    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid();
+    FOR name IN SELECT nspname FROM pg_namespace WHERE nspname <> 'information_schema' AND nspname !~ '^pg_' LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', name);
+    END LOOP;
+    CREATE SCHEMA public;
+    GRANT USAGE ON SCHEMA public TO PUBLIC;
+    EXECUTE format('ALTER DATABASE %I RESET ALL', current_database());
+END $$
+"""
 
 
 def note_part(name: str, version: str) -> None:
@@ -168,17 +185,26 @@ def note_part(name: str, version: str) -> None:
 
 
 @contextmanager
-def _server(name: str, database: str | None = None) -> Iterator[sa.Connection]:
-    url = server_url(name)
-    assert url is not None
-    if database is not None:
-        url = url.set(database=database)
-    engine = sa.create_engine(url.set(drivername=_DRIVERS[name]), isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    try:
-        with engine.connect() as connection:
-            yield connection
-    finally:
-        engine.dispose()
+def _server(name: str) -> Iterator[sa.Connection]:
+    """A connection to the server's own database, that this process keeps for the next who asks."""
+    if (name, os.getpid()) not in _engines:
+        url = server_url(name)
+        assert url is not None
+        _engines[name, os.getpid()] = sa.create_engine(
+            url.set(drivername=_DRIVERS[name]),
+            isolation_level="AUTOCOMMIT",
+            pool_size=1,
+            pool_pre_ping=True,
+            connect_args=PLAIN[name],
+        )
+    with _engines[name, os.getpid()].connect() as connection:
+        yield connection
+
+
+_engines: dict[tuple[str, int], sa.Engine] = {}
+
+PLAIN: dict[str, dict[str, bool]] = {"postgresql": {}, "mariadb": {"ssl_disabled": True}}
+"""Connections of the tests' own do without TLS, for which PyMySQL reads the system's certificates each time."""
 
 
 def _drop(connection: sa.Connection, name: str, database: str) -> None:
