@@ -14,6 +14,8 @@
 PYTHON ?= python3
 PORT ?= 8000
 export PORT
+# the tests start some two hundred processes, each of which would compile the package again
+unexport PYTHONDONTWRITEBYTECODE
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RUN := .venv-run/bin/python
 DEV := .venv/bin/python

@@ -28,7 +28,6 @@ REFERENCE = ROOT / "docs" / "reference"
 SETTINGS = (REFERENCE / "settings.md").read_text()
 HTTP = (REFERENCE / "http.md").read_text()
 API = "\n".join(path.read_text() for path in (REFERENCE / "api").glob("*.md"))
-TREES = {path: ast.parse(path.read_text()) for path in SOURCE.rglob("*.py")}
 EXCEPTIONS = [
     name
     for name in exceptions.__all__
@@ -128,7 +127,8 @@ def test_an_error_of_a_users_own_leads_to_the_page_of_its_base() -> None:
 def codes() -> set[str]:
     """The codes of the problems that the package makes, by name: ``code="..."`` and the causes of database errors."""
     found = {cause.code for cause in vars(sqlstate).values() if isinstance(cause, sqlstate.Cause)}
-    for tree in TREES.values():
+    for path in SOURCE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "").lower() in ("problem", "unready"):
                 found |= {

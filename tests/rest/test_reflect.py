@@ -18,12 +18,12 @@ import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from openapi_spec_validator import validate
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.exceptions import ConfigurationError
 from fastapi_sqlalchemy.rest import reflect
 from tests.support.databases import server_url, temporary_database
+from tests.support.openapi import validate
 from tests.support.reflected import pages, serving
 from tests.support.samples import load_postgresql, sample
 
