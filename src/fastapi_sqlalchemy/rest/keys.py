@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from .fields import Field
 from .narrowing import is_binary
+from .serialize import duration
 
 __all__ = ["KeyNotFoundError", "MalformedKeyError", "decode_key", "encode_key", "escape", "unescape"]
 
@@ -86,7 +87,7 @@ def _text(value: Any) -> str:
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, dt.timedelta):
-        return str(_DURATION.dump_python(value, mode="json"))
+        return duration(value)
     return str(value)
 
 

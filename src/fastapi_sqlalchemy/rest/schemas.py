@@ -229,9 +229,19 @@ def _read_type(field: Field) -> Any:
         return Annotated[Any, WithJsonSchema({"enum": list(field.choices)})]
     if kind in (dt.datetime, dt.time) and not field.timezone:
         return Annotated[kind, WithJsonSchema(_naive_schema(kind))]
-    if kind in (str, int, float, bool, Decimal, dt.datetime, dt.date, dt.time, dt.timedelta, uuid.UUID):
+    if kind is dt.timedelta:
+        return Annotated[kind, WithJsonSchema(_DURATION_SCHEMA)]
+    if kind in (str, int, float, bool, Decimal, dt.datetime, dt.date, dt.time, uuid.UUID):
         return kind
     return Any
+
+
+_DURATION_SCHEMA = {
+    "type": "string",
+    "pattern": r"^-?P(?=.)(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d{1,6})?S)?)?$",
+    "examples": ["P1DT2H30M0.5S"],
+}
+"""JSON Schema's format "duration" knows neither fractions nor a sign."""
 
 
 def _write_type(field: Field) -> Any:

@@ -77,16 +77,16 @@ def plain(value: Any) -> Any:
 
 
 def duration(value: dt.timedelta) -> str:
-    """Return a duration in ISO 8601, such as ``P1DT2H3.5S`` or ``-PT1S``."""
+    """Return a duration in ISO 8601, such as ``P1DT2H0M3.5S`` or ``-PT1S``.
+
+    Minutes stand between hours and seconds even where they are none, as in RFC 3339, Appendix A.
+    """
     sign, value = ("-", -value) if value < dt.timedelta(0) else ("", value)
     minutes, seconds = divmod(value.seconds, 60)
     hours, minutes = divmod(minutes, 60)
     fraction = f".{value.microseconds:06d}".rstrip("0") if value.microseconds else ""
-    time = "".join(
-        f"{amount}{unit}"
-        for amount, unit in ((hours, "H"), (minutes, "M"), (f"{seconds}{fraction}", "S"))
-        if str(amount) != "0"
-    )
+    last = f"{seconds}{fraction}S" if seconds or fraction else ""
+    time = (f"{hours}H" if hours else "") + (f"{minutes}M" if minutes or (hours and last) else "") + last
     days = f"{value.days}D" if value.days else ""
     return f"{sign}P{days}{'T' + time if time else ''}" if days or time else "PT0S"
 
