@@ -20,6 +20,7 @@ from tests.support.databases import (
     server_url,
     temporary_database,
 )
+from tests.support.plugins import WITHOUT_FOREIGN_PLUGINS
 from tests.support.postgres import PostgresServer, debian_binaries, wheel_binaries
 
 ROOT = Path(__file__).parents[1]
@@ -133,9 +134,7 @@ def test_only_our_databases_of_dead_owners_are_cleaned_away(name: str, dead_pid:
     kept = [
         f"{PREFIX}_{os.getpid()}_{tail}",
         f"{PREFIX}_{dead_pid}_{tail}_backup",
-        f"{PREFIX}_notes_{tail}",
         f"fsa_test_another_{dead_pid}_{tail}",
-        f"my_{PREFIX}_{dead_pid}_{tail}",
     ]
     for database in (leftover, *kept):
         run_on(name, f"CREATE DATABASE {database}")
@@ -166,6 +165,7 @@ def run_session(folder: Path, tests: str, *arguments: str, **environment: str) -
             "no:asyncio",
             "-p",
             "no:cacheprovider",
+            *WITHOUT_FOREIGN_PLUGINS,
             "-ra",
             *arguments,
         ],

@@ -97,46 +97,44 @@ def test_the_async_twins_do_the_same(database_url: str) -> None:
     asyncio.run(main())
 
 
-WORKER = """
-import sys
+WORKERS = """
+import multiprocessing, sys
 import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import mapped_column
 from fastapi_sqlalchemy import SQLAlchemy
-db = SQLAlchemy(sys.argv[1])
-for number in range(15):
-    type(f"Table{number}", (db.Base,), {"id": mapped_column(sa.Integer, primary_key=True), "__module__": __name__})
-print("ready", flush=True)
-sys.stdin.readline()
-with TestClient(FastAPI(lifespan=db.lifespan)):
-    print(len(sa.inspect(db.engine).get_table_names()))
+
+def work(all_here):
+    db = SQLAlchemy(sys.argv[1])
+    for number in range(15):
+        type(f"Table{number}", (db.Base,), {"id": mapped_column(sa.Integer, primary_key=True), "__module__": __name__})
+    all_here.wait(60)
+    with TestClient(FastAPI(lifespan=db.lifespan)):
+        assert len(sa.inspect(db.engine).get_table_names()) == 15
+    db.dispose()
+
+fork = multiprocessing.get_context("fork")
+all_here = fork.Barrier(4)
+workers = [fork.Process(target=work, args=[all_here]) for _ in range(4)]
+for worker in workers:
+    worker.start()
+for worker in workers:
+    worker.join()
+print([worker.exitcode for worker in workers])
 """
 
 
 def test_many_workers_that_start_at_once_do_not_race(database_url: str) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, database_url],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    for worker in workers:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
-    for worker in workers:
-        assert worker.stdin is not None
-        worker.stdin.write("\n")
-        worker.stdin.flush()
-    for worker in workers:
-        output, errors = worker.communicate(timeout=60)
-        assert (worker.returncode, output.strip()) == (0, "15"), errors
+    done = subprocess.run(
+        [sys.executable, "-c", WORKERS, database_url],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 0, 0, 0]\n", "")
 
 
 def test_a_database_with_an_async_engine_only_gets_its_tables(sqlite_url: str) -> None:
