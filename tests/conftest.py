@@ -26,6 +26,7 @@ from tests.support.databases import (
     temporary_database,
 )
 from tests.support.figures import read_figures, record_figure
+from tests.support.nursery import close_nursery
 
 _REQUIRED = (*SERVERS, "chromium")
 _servers: Servers | None = None
@@ -50,6 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Drop and stop what was made and started."""
     drop_spare_databases()
+    close_nursery()
     if _servers is not None:
         _servers.stop()
     if _folder is not None:

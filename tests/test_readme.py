@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.support.plugins import WITHOUT_FOREIGN_PLUGINS
 from tests.support.uvicorn import serve_app
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,7 @@ def test_blocks_that_are_tests_pass_on_the_first_application_and_the_rows_typed_
         "no:cacheprovider",
         "-p",
         "no:asyncio",
+        *WITHOUT_FOREIGN_PLUGINS,
         *(f"test_{name}.py" for name in blocks),
     )
 

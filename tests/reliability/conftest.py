@@ -17,10 +17,8 @@ from .wire import fetch
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
-    nursery = Nursery(tmp_path_factory.mktemp("servers"))
-    yield nursery
-    nursery.close()
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Nursery:
+    return Nursery(tmp_path_factory.mktemp("servers"))
 
 
 @pytest.fixture(scope="session", params=KINDS)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-__all__ = ["ROOT", "AppServer", "Nursery", "environment", "free_port"]
+from tests.support.nursery import ROOT, fork_server, lives
 
-ROOT = Path(__file__).parents[2]
+__all__ = ["AppServer", "Nursery", "free_port"]
+
 PATIENCE = 20.0
 
 
@@ -26,53 +23,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def environment() -> dict[str, str]:
-    """The environment of a Python that finds the package and the tests."""
-    paths = [str(ROOT), str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
 class Nursery:
-    """The process that servers are forked from; see ``nursery.py``."""
+    """Where the servers of the tests come from: each has a log of its own in ``directory``."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._count = 0
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.reliability.nursery"],
-            cwd=ROOT,
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._read() == "ready"
 
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def start(
-        self, app: str, *, port: int | None = None, env: dict[str, str] | None = None, **options: Any
-    ) -> AppServer:
+    def start(self, app: str, *, port: int | None = None, env: dict[str, str] | None = None) -> AppServer:
         """Fork a server and wait until it answers."""
         self._count += 1
         log = self._directory / f"server-{self._count}.log"
         port = port or free_port()
-        order = {"app": f"tests.reliability.apps.{app}:app", "port": port, "log": str(log), "env": env or {}}
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({**order, "options": options}) + "\n")
-        self._process.stdin.flush()
-        server = AppServer(int(self._read()), port, log)
+        arguments = [f"tests.reliability.apps.{app}:app", "--host", "127.0.0.1", "--port", str(port)]
+        arguments += ["--log-level", "warning", "--no-access-log", "--backlog", "4096"]
+        server = AppServer(fork_server(arguments, folder=ROOT, log=log, variables=env), port, log)
         server.wait_until_ready()
         return server
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(PATIENCE)
-        self._process.stdout.close()
 
 
 class AppServer:
@@ -90,11 +57,7 @@ class AppServer:
 
     @property
     def alive(self) -> bool:
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        return lives(self.pid)
 
     def wait_until_ready(self) -> None:
         give_up = time.monotonic() + PATIENCE

@@ -14,9 +14,9 @@ import pytest
 import sqlalchemy as sa
 
 from fastapi_sqlalchemy import SQLAlchemy
+from tests.support.nursery import ROOT, environment
 
 from .databases import KINDS, new_database
-from .servers import ROOT, environment
 
 ASYNC_DRIVERS = {
     "aiosqlite": ("sqlite", "sqlite+aiosqlite"),

@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 
-ROOT = Path(__file__).parents[2]
+from tests.support.nursery import ROOT, fork_server, lives
 
 
 @dataclass(frozen=True)
@@ -36,35 +34,32 @@ def serve_app(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = folder / f"uvicorn-{port}.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", target, "--port", str(port), "--app-dir", str(ROOT), *arguments],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src"))), **(environment or {})},
-            stdout=output,
-            stderr=output,
-        )
+    told = [target, "--port", str(port), "--app-dir", str(ROOT), *arguments]
+    pid = fork_server(told, folder=folder, log=log, variables=environment)
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            _wait(client, process, log)
-            yield Running(client, process.pid, log)
+            _wait(client, pid, log)
+            yield Running(client, pid, log)
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(pid)
 
 
-def _wait(client: httpx2.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(client: httpx2.Client, pid: int, log: Path) -> None:
     give_up = time.monotonic() + 20
-    while time.monotonic() < give_up:
-        if process.poll() is not None:
-            break
+    while lives(pid) and time.monotonic() < give_up:
         try:
             client.get("/openapi.json")
             return
         except httpx2.TransportError:
-            time.sleep(0.05)
+            time.sleep(0.02)
     raise RuntimeError(f"the application did not start:\n{log.read_text()[-3000:]}")
+
+
+def _end(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    give_up = time.monotonic() + 10
+    while lives(pid):
+        if time.monotonic() > give_up:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)

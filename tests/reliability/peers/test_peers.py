@@ -18,8 +18,9 @@ import pytest
 from benchmarks.contenders import CONTENDERS
 from benchmarks.environments import python_of
 from tests.reliability.databases import Database
-from tests.reliability.servers import ROOT, free_port
+from tests.reliability.servers import free_port
 from tests.reliability.wire import Answer, Connection, fetch, percentile
+from tests.support.nursery import ROOT
 
 PEERS: dict[str, tuple[str, str | None]] = {
     "this package": ("ours", None),
