@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import fastapi_sqlalchemy
-from fastapi_sqlalchemy.cli import app, run
+from fastapi_sqlalchemy.cli import run
+from fastapi_sqlalchemy.cli.commands import COMMANDS
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "command-line.md"
 APP = """
@@ -93,9 +94,7 @@ def documented() -> set[tuple[str, int]]:
 
 
 def test_the_page_tells_of_every_command_and_of_no_code_that_is_not_tried_here() -> None:
-    groups = {group.name for group in app.registered_groups}
-    commands = {command.name for command in app.registered_commands}
-    assert {name for name, _ in documented()} == groups | commands
+    assert {name for name, _ in documented()} == set(COMMANDS)
     assert documented() == set(CASES)
 
 
@@ -112,6 +111,24 @@ def test_a_command_ends_as_the_page_says(
     if case[1] == 2 and case[0] != "doctor":
         (line,) = told.splitlines()
         assert line.startswith("fastapi-sqlalchemy: ")
+
+
+def test_an_upgrade_that_fails_tells_where_the_database_is_now(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history(project)
+    assert run(["db", "revision", "-m", "second"]) == 0
+    (second,) = project.glob("migrations/versions/*second*.py")
+    second.write_text(second.read_text().replace("    pass\n", '    op.execute("SELECT nothing")\n', 1))
+    (first,) = re.findall(r"^Follows: (\w+)", second.read_text(), re.MULTILINE)
+    capsys.readouterr()
+    assert run(["db", "upgrade"]) == 2
+    told = capsys.readouterr()
+    assert told.out == f"db is at {first} now.\n"
+    (line,) = told.err.splitlines()
+    assert "no such column: nothing" in line
+    assert run(["db", "upgrade"]) == 2
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("command", sorted({name for name, _ in CASES}))

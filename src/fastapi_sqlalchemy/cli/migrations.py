@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..discovery import find_databases, project_root
+from ..exceptions import FastAPISQLAlchemyError
 from ..migrations.layout import INI
 from ..migrations.linter import Warning_
 from ..migrations.lock import PATIENCE
@@ -82,7 +85,10 @@ def upgrade(
     as_json: Json = False,
 ) -> None:
     """Apply the revisions that wait."""
-    _steps(_migrations(db, config, name, lock_timeout).upgrade(revision), as_json=as_json)
+    migrations = _migrations(db, config, name, lock_timeout)
+    with _telling_where_it_stopped(migrations, as_json=as_json):
+        steps = migrations.upgrade(revision)
+    _steps(steps, as_json=as_json)
 
 
 @app.command("downgrade", context_settings=_STEPS_BACK)
@@ -95,7 +101,10 @@ def downgrade(
     as_json: Json = False,
 ) -> None:
     """Take revisions back."""
-    _steps(_migrations(db, config, name, lock_timeout).downgrade(revision), as_json=as_json)
+    migrations = _migrations(db, config, name, lock_timeout)
+    with _telling_where_it_stopped(migrations, as_json=as_json):
+        steps = migrations.downgrade(revision)
+    _steps(steps, as_json=as_json)
 
 
 @app.command("current")
@@ -199,6 +208,19 @@ def _migrations(
     ini = (config or project_root() / INI).resolve()
     databases = None if db is None else find_databases(db, folder=ini.parent)
     return Migrations(ini, databases=databases, only=only, lock_timeout=lock_timeout)
+
+
+@contextmanager
+def _telling_where_it_stopped(migrations: Migrations, *, as_json: bool) -> Generator[None]:
+    """What was done before a failure stays: tell where the databases are now, if they can be asked."""
+    try:
+        yield
+    except Exception:
+        if migrations.walked and not as_json:
+            with suppress(FastAPISQLAlchemyError, SQLAlchemyError):  # the failure itself is the one to tell
+                for key, names in migrations.current().items():
+                    _say(f"{key} is at {', '.join(names) or 'no revision'} now.")
+        raise
 
 
 def _steps(steps: Sequence[Step], *, as_json: bool) -> None:

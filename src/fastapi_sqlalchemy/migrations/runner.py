@@ -87,6 +87,8 @@ class Migrations:
     databases: Sequence[FoundDatabase] | None = None
     only: str | None = None
     lock_timeout: float = PATIENCE
+    walked: list[Step] = field(default_factory=list[Step], init=False)
+    """The revisions that the last `upgrade` or `downgrade` came through, also where a later one failed."""
 
     def init(self, folder: str = "migrations", *, shared: bool = False) -> list[Path]:
         """Write the files of migrations and return their paths."""
@@ -234,7 +236,7 @@ class Migrations:
             yield _History(name, config, found, sections[name].shared)
 
     def _walk(self, run: Callable[..., None], revision: str) -> list[Step]:
-        applied: list[Step] = []
+        self.walked = []
         for history in self._histories():
             steps: list[Any] = []
             history.config.attributes["applied"] = steps
@@ -242,8 +244,8 @@ class Migrations:
                 self._call(run, history.config, revision)
             finally:
                 name = history.name if history.shared else history.databases[0].name
-                applied += [_step(name, history.script, step) for step in steps]
-        return applied
+                self.walked += [_step(name, history.script, step) for step in steps]
+        return self.walked
 
     def _heads_of(self, history: _History, item: FoundDatabase) -> list[str]:
         def read(connection: sa.Connection) -> list[str]:
