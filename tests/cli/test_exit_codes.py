@@ -119,14 +119,14 @@ def test_an_upgrade_that_fails_tells_where_the_database_is_now(
     history(project)
     assert run(["db", "revision", "-m", "second"]) == 0
     (second,) = project.glob("migrations/versions/*second*.py")
-    second.write_text(second.read_text().replace("    pass\n", '    op.execute("SELECT nothing")\n', 1))
+    second.write_text(second.read_text().replace("    pass\n", '    op.execute("SELECT absent")\n', 1))
     (first,) = re.findall(r"^Follows: (\w+)", second.read_text(), re.MULTILINE)
     capsys.readouterr()
     assert run(["db", "upgrade"]) == 2
     told = capsys.readouterr()
     assert told.out == f"db is at {first} now.\n"
     (line,) = told.err.splitlines()
-    assert "no such column: nothing" in line
+    assert "no such column: absent" in line
     assert run(["db", "upgrade"]) == 2
     assert capsys.readouterr().out == ""
 
