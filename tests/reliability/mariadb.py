@@ -31,7 +31,7 @@ class OwnMariaDB:
         arguments = [
             *("mariadbd", "--no-defaults", f"--datadir={folder / 'data'}", f"--port={self.port}"),
             *("--bind-address=127.0.0.1", f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}"),
-            *("--log-bin", f"--server-id={number}", "--innodb-buffer-pool-size=16M"),
+            *("--log-bin", "--log-slave-updates", f"--server-id={number}", "--innodb-buffer-pool-size=16M"),
             *("--innodb-flush-log-at-trx-commit=0", *([f"--user={user}"] if user else [])),
         ]
         with (folder / "log").open("ab") as log:
@@ -77,14 +77,28 @@ class MariaDBPair:
             self.primary = self._server(1, user)
             self.primary.run("CREATE DATABASE test", "CREATE USER app", "GRANT ALL ON test.* TO app")
             self.replica = self._server(2, user)
-            source = f"MASTER_HOST='127.0.0.1', MASTER_PORT={self.primary.port}, MASTER_USER='root'"
-            self.replica.run(
-                "SET GLOBAL read_only = ON", f"CHANGE MASTER TO {source}, MASTER_USE_GTID=slave_pos", "START SLAVE"
-            )
-            self.catch_up()
+            self._follow("slave_pos")
         except BaseException:
             self.remove()
             raise
+
+    def promote(self) -> None:
+        """Have the replica take the writes; the former primary refuses them, and follows nobody yet."""
+        self.primary.run("SET GLOBAL read_only = ON")
+        self.catch_up()
+        self.replica.run("STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = OFF")
+        self.primary, self.replica = self.replica, self.primary
+
+    def follow(self) -> None:
+        """Have the former primary follow the new one."""
+        self._follow("current_pos")
+
+    def _follow(self, position: str) -> None:
+        source = f"MASTER_HOST='127.0.0.1', MASTER_PORT={self.primary.port}, MASTER_USER='root'"
+        self.replica.run(
+            "SET GLOBAL read_only = ON", f"CHANGE MASTER TO {source}, MASTER_USE_GTID={position}", "START SLAVE"
+        )
+        self.catch_up()
 
     def catch_up(self) -> None:
         """Wait until the replica has all that the primary has at this moment."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -90,12 +91,13 @@ def test_r23_what_was_written_is_read_whether_the_replica_has_it_or_not(
     assert ports == [servers.replica.port, servers.primary.port, servers.replica.port]
 
 
-def test_r22_a_promoted_replica_is_found(servers: MariaDBPair, figure: Any) -> None:
-    bench = make_database(servers.primary.url, replicas=[servers.replica.url])
-    db, Item = bench
+def test_r22_a_promoted_replica_is_found(servers: MariaDBPair, size: Callable[[int, int], int], figure: Any) -> None:
+    db, Item = make_database(servers.primary.url, replicas=[servers.replica.url])
+    db.drop_all(confirmed=True)
     db.create_all()
     servers.catch_up()
     refused = list[BaseException]()
+    names: list[str] = []
 
     def writes(name: str, *, asynchronous: bool) -> bool:
         async def main() -> None:
@@ -111,17 +113,19 @@ def test_r22_a_promoted_replica_is_found(servers: MariaDBPair, figure: Any) -> N
             return False
         return True
 
-    with db():
-        assert db.session.scalar(PORT) == servers.primary.port
-    servers.primary.run("SET GLOBAL read_only = ON")
-    servers.catch_up()
-    servers.replica.run("STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = OFF")
-    assert eventually(lambda: writes("sync", asynchronous=False))
-    assert eventually(lambda: writes("async", asynchronous=True))
-    with db():
-        assert db.session.scalar(PORT) == servers.replica.port
-    kept = servers.replica.run("SELECT count(*) FROM test.item WHERE name IN ('sync', 'async')")
-    figure("R22", variant="mariadb", n=1, failures=2 - kept, refused_until_then=len(refused))
-    assert kept == 2
+    n = size(1, 20)
+    for turn in range(n):
+        with db():
+            assert db.session.scalar(PORT) == servers.primary.port
+        servers.promote()
+        for asynchronous in (False, True):
+            names.append(f"{turn} {asynchronous}")
+            assert eventually(functools.partial(writes, names[-1], asynchronous=asynchronous))
+        with db():
+            assert db.session.scalar(PORT) == servers.primary.port
+        servers.follow()
+    kept = servers.primary.run("SELECT count(DISTINCT name) FROM test.item")
+    figure("R22", variant="mariadb", n=n, failures=len(names) - kept, refused_until_then=len(refused))
+    assert kept == len(names)
     assert all(refuses_writes(error) for error in refused)
     db.dispose()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import time
 import weakref
@@ -159,9 +160,17 @@ def test_without_a_write_a_paused_replica_serves_within_its_lag_limit(bench: Ben
     assert bench.run(bench.names) == [["elsewhere"]]
 
 
+async def until_served(bench: Bench, standby: Standby) -> None:
+    """Read until the replica answers again."""
+    give_up = time.monotonic() + 20
+    while await bench.port() != standby.port:
+        assert time.monotonic() < give_up, bench.db.replicas.status()
+        await asyncio.sleep(0.02)
+
+
 @pytest.mark.parametrize("how", ["dead", "frozen"])
 def test_r23_reads_fall_back_within_a_second_and_return(
-    how: str, primary: Primary, standby: Standby, hasty: Bench, figure: Any
+    how: str, primary: Primary, standby: Standby, hasty: Bench, size: Callable[[int, int], int], figure: Any
 ) -> None:
     answers: list[float] = []
 
@@ -171,14 +180,8 @@ def test_r23_reads_fall_back_within_a_second_and_return(
         answers.append(time.monotonic() - begun)
         return port
 
-    async def until_served() -> None:
-        give_up = time.monotonic() + 20
-        while await hasty.port() != standby.port:
-            assert time.monotonic() < give_up, hasty.db.replicas.status()
-            await asyncio.sleep(0.02)
-
     async def scenario() -> None:
-        await until_served()
+        await until_served(hasty, standby)
         if how == "dead":
             await asyncio.to_thread(standby.stop, immediately=True)
             try:
@@ -191,22 +194,22 @@ def test_r23_reads_fall_back_within_a_second_and_return(
                 assert {*ports, *[await timed() for _ in range(15)]} == {primary.port}
         (status,) = hasty.db.replicas.status()
         assert (status.state, status.failures >= 1) == ("down", True)
-        await until_served()
+        await until_served(hasty, standby)
 
-    hasty.run(scenario)
+    for _ in range(size(1, 20)):
+        hasty.run(scenario)
     slow = [seconds for seconds in answers if seconds >= 1]
     figure("R23", variant=f"{hasty.driver} {how}", n=len(answers), failures=len(slow), slowest=max(answers))
     assert max(answers) < 5
 
 
 def test_r23_a_statement_on_a_replica_that_freezes_is_run_at_the_primary(
-    hasty: Bench, primary: Primary, standby: Standby, figure: Any
+    hasty: Bench, primary: Primary, standby: Standby, size: Callable[[int, int], int], figure: Any
 ) -> None:
     slow = sa.select(sa.func.inet_server_port(), sa.func.pg_sleep(0.35))
-    took = 0.0
+    took: list[float] = []
 
     async def frozen_below() -> int:
-        nonlocal took
         reading = asyncio.create_task(hasty.read(slow))
         asked = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()"
         while not await asyncio.to_thread(standby.run, asked):
@@ -214,13 +217,16 @@ def test_r23_a_statement_on_a_replica_that_freezes_is_run_at_the_primary(
         with standby.frozen():
             begun = time.monotonic()
             port = int(await reading)
-            took = time.monotonic() - begun
+            took.append(time.monotonic() - begun)
         return port
 
-    assert hasty.run(frozen_below) == [primary.port]
-    late = took >= 1 + 0.35  # a second, and the statement itself once more
-    figure("R23", variant=f"{hasty.driver} in a statement", n=1, failures=int(late), seconds=took)
-    assert took < 10
+    for turn in range(size(1, 20)):
+        if turn:
+            hasty.run(functools.partial(until_served, hasty, standby))
+        assert hasty.run(frozen_below) == [primary.port]
+    late = [seconds for seconds in took if seconds >= 1 + 0.35]  # a second, and the statement itself once more
+    figure("R23", variant=f"{hasty.driver} in a statement", n=len(took), failures=len(late), slowest=max(took))
+    assert max(took) < 10
     assert hasty.db.replicas.status()[0].failures >= 1
 
 
