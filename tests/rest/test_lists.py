@@ -20,6 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import CRUDRouter
+from fastapi_sqlalchemy.rest.operations import export
 
 
 @pytest.fixture
@@ -233,6 +234,25 @@ def test_r29_a_stream_does_not_grow_in_memory(
     figure("R29", variant=f"{shop.variant} {accept}", n=rows, failures=int(grown >= 50), peak_megabytes=round(grown, 1))
     assert lines == rows + (accept == "text/csv")
     assert grown < 50
+
+
+def test_slow_reads_of_a_stream_are_made_fewer_and_larger(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.insert("Tag", *({"id": number, "name": f"name {number}"} for number in range(1, 41)))
+    monkeypatch.setattr(export, "CHUNK", 2)
+    monkeypatch.setattr(export, "MOST_CHUNKS", 4)
+
+    def rows_and_statements(*, slow: float) -> tuple[list[int], int]:
+        monkeypatch.setattr(export, "SLOW", slow)
+        with shop.statements() as executed:
+            answer = shop.client.get("/tags?sort=-name", headers={"accept": "application/x-ndjson"})
+        assert answer.status_code == 200
+        return [json.loads(line)["id"] for line in answer.text.splitlines()], len(executed.texts)
+
+    steady, many = rows_and_statements(slow=60)
+    growing, few = rows_and_statements(slow=0)
+    assert growing == steady
+    assert len(set(steady)) == 40
+    assert (many, few) == (21, 7)
 
 
 def peak_memory(*, reset: bool = False) -> float:

@@ -234,7 +234,7 @@ class Listing:
     async def _stream(
         self, request: Request, target: Target, query: ListQuery, selection: Selection, kind: str
     ) -> Response:
-        """Every row that the filter finds (at most ``limit``, where it was given), read a thousand at a time."""
+        """Every row that the filter finds, at most ``limit`` where it was given, some thousands of rows at a time."""
         position = Position(query, query.limit if "limit" in request.query_params else None)
 
         def work(session: Session) -> Chunk:
@@ -251,10 +251,16 @@ class Listing:
             if kind == CSV:
                 yield Serializer(selection.fields).csv_header()
             chunk = first
-            yield write(chunk)
-            while not position.is_done:
+            while True:
+                written = 0
+                for part in chunk.parts():
+                    data = write(part)
+                    written += len(data)
+                    yield data
+                if position.is_done:
+                    return
+                position.pace(chunk.seconds, written)
                 chunk = await self.endpoints.run(work, read_only=True)
-                yield write(chunk)
 
         return StreamingResponse(body(), media_type=media)
 

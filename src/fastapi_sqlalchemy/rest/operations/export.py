@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,14 +18,27 @@ from .rows import Target, dialect_of
 __all__ = ["CHUNK", "Chunk", "Position", "read_chunk"]
 
 CHUNK = 1000
-"""Rows that are read at a time."""
+"""Rows that are read at a time, and written."""
+
+SLOW = 0.1
+"""Seconds of a read after which the next one takes twice as many rows: it may have sorted the whole table for them."""
+
+MOST_CHUNKS = 8
+MOST_BYTES = 4_000_000
+"""What a read may grow to, in chunks and in bytes that leave."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some rows, as objects."""
+    """Some rows, as objects, and how many seconds they took to read."""
 
     objects: list[dict[str, Any]]
+    seconds: float = 0.0
+
+    def parts(self) -> Iterator[Chunk]:
+        """The rows a thousand at a time, for an event loop that has other things to do in between."""
+        for start in range(0, max(1, len(self.objects)), CHUNK):
+            yield Chunk(self.objects[start : start + CHUNK])
 
 
 class Position:
@@ -36,11 +50,17 @@ class Position:
         self.cursor = query.cursor
         self.offset = query.skip
         self.is_done = False
+        self._size = CHUNK
 
     @property
     def size(self) -> int:
         """How many rows to read next."""
-        return CHUNK if self.left is None else min(CHUNK, self.left)
+        return self._size if self.left is None else min(self._size, self.left)
+
+    def pace(self, seconds: float, written: int) -> None:
+        """Note how long the last read took and how many bytes came of it: slow ones are made fewer and larger."""
+        if seconds > SLOW and 2 * written < MOST_BYTES:
+            self._size = min(2 * self._size, MOST_CHUNKS * CHUNK)
 
     def advance(self, ordering: Ordering, places: Sequence[tuple[Any, ...]], following: tuple[Any, ...] | None) -> None:
         """Note that rows were read; ``places`` are the values of the order's columns in each of them.
@@ -85,11 +105,13 @@ def read_chunk(session: Session, target: Target, position: Position, fields: Seq
         extra=ordering.columns() if ordering.has_cursors else (),
         tree=tree,
     )
+    started = time.monotonic()
     objects, values = read_objects(session, target, page)
+    seconds = time.monotonic() - started
     if len(values) > position.size:
         *values, following = values
         objects.pop()
         position.advance(ordering, values, following)
     else:
         position.advance(ordering, values, None)
-    return Chunk(objects)
+    return Chunk(objects, seconds)
