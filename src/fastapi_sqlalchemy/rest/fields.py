@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -32,7 +33,8 @@ class Field:
     ``name`` is the public JSON name (the mapper's attribute key, or the column's name); ``column`` the first column
     mapped under it. ``minimum`` and ``maximum`` are the inclusive bounds of an integer type, ``max_length`` counts
     characters of text or bytes of a binary, ``precision`` and ``scale`` are decimal digits. ``choices`` are the values
-    of an enum as JSON has them. ``secret`` tells that the name looks secret and was not exposed.
+    of an enum as JSON has them. ``secret`` tells that the name looks secret and was not exposed. ``shown`` turns a
+    value that is not NULL into the one that a selection asks for, by a cast or a path into JSON.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Field:
     has_default: bool = False
     default: Any = None
     doc: str | None = None
+    shown: Callable[[Any], Any] | None = None
 
     def hidden(self) -> Field:
         """Return this field as one that nobody outside may see, name or set."""

@@ -27,20 +27,35 @@ try:
 except ImportError:  # an extra; the standard library does the same, slower
     orjson = None  # type: ignore[assignment]
 
-__all__ = ["Serializer", "dump_fragments", "dump_json", "dump_lines", "duration", "fragment", "plain", "with_offset"]
+__all__ = [
+    "Serializer",
+    "csv_header",
+    "csv_objects",
+    "dump_fragments",
+    "dump_json",
+    "dump_lines",
+    "duration",
+    "fragment",
+    "plain",
+    "with_offset",
+]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _MAX_DEPTH = 200
 
 
-def dump_json(value: Any) -> bytes:
-    """Return ``value`` as JSON; what JSON has no form for is written by :func:`plain`."""
+def dump_json(value: Any, *, numbers: bool = False) -> bytes:
+    """Return ``value`` as JSON; what JSON has no form for is written by :func:`plain`.
+
+    With ``numbers`` a ``Decimal`` is a number: all of its digits with orjson, without it those of a double.
+    """
     if orjson is not None:
         try:
-            return orjson.dumps(value, default=plain)
+            return orjson.dumps(value, default=_exact if numbers else plain)
         except TypeError:  # an integer past 64 bits, a lone surrogate, a structure too deep: the slow way handles them
             pass
-    return json.dumps(_clean(value, 0), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    cleaned = _clean(value, 0, _near if numbers else plain)
+    return json.dumps(cleaned, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 fragment: Callable[[str], Any] | None = None if orjson is None else orjson.Fragment
@@ -91,6 +106,16 @@ def duration(value: dt.timedelta) -> str:
     return f"{sign}P{days}{'T' + time if time else ''}" if days or time else "PT0S"
 
 
+def _exact(value: Any) -> Any:
+    if isinstance(value, Decimal) and value.is_finite() and fragment is not None:
+        return fragment(format(value, "f"))
+    return plain(value)
+
+
+def _near(value: Any) -> Any:
+    return float(value) if isinstance(value, Decimal) and value.is_finite() else plain(value)
+
+
 class Serializer:
     """Turns tuples of the values of ``fields``, in that order, into what leaves."""
 
@@ -98,7 +123,7 @@ class Serializer:
         self.fields = tuple(fields)
         self.names = tuple(field.name for field in fields)
         self._converters: list[tuple[int, Callable[[Any], Any]]] = [
-            (number, with_offset) for number, field in enumerate(self.fields) if field.timezone
+            (number, _shown(field)) for number, field in enumerate(self.fields) if field.timezone or field.shown
         ]
 
     def objects(self, rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
@@ -114,7 +139,7 @@ class Serializer:
 
     def csv_header(self) -> bytes:
         """Return the first line of a CSV (RFC 4180)."""
-        return _csv_lines([[_text_cell(name) for name in self.names]])
+        return csv_header(self.names)
 
     def csv_rows(self, rows: Iterable[Sequence[Any]]) -> bytes:
         """Return the rows as CSV lines; a cell that a spreadsheet would run is escaped with an apostrophe."""
@@ -122,7 +147,7 @@ class Serializer:
 
     def csv_objects(self, objects: Iterable[Mapping[str, Any]]) -> bytes:
         """Return objects as CSV lines; see :meth:`csv_rows`."""
-        return _csv_lines([[_cell(item.get(name)) for name in self.names] for item in objects])
+        return csv_objects(self.names, objects)
 
     def _converted(self, row: Sequence[Any]) -> Sequence[Any]:
         if not self._converters:
@@ -131,6 +156,13 @@ class Serializer:
         for number, convert in self._converters:
             values[number] = convert(values[number])
         return values
+
+
+def _shown(field: Field) -> Callable[[Any], Any]:
+    shown = field.shown
+    if shown is None:
+        return with_offset
+    return lambda value: None if value is None else shown(with_offset(value) if field.timezone else value)
 
 
 def dump_lines(objects: Iterable[dict[str, Any]]) -> bytes:
@@ -143,6 +175,16 @@ def with_offset(value: Any) -> Any:
     if isinstance(value, dt.datetime) and value.tzinfo is None:
         return value.replace(tzinfo=dt.UTC)
     return value
+
+
+def csv_header(names: Iterable[str]) -> bytes:
+    """Return the first line of a CSV (RFC 4180)."""
+    return _csv_lines([[_text_cell(name) for name in names]])
+
+
+def csv_objects(names: Sequence[str], objects: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return objects as CSV lines; a cell that a spreadsheet would run is escaped with an apostrophe."""
+    return _csv_lines([[_cell(item.get(name)) for name in names] for item in objects])
 
 
 def _csv_lines(rows: list[list[Any]]) -> bytes:
@@ -172,10 +214,10 @@ def _text_cell(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def _clean(value: Any, depth: int) -> Any:
+def _clean(value: Any, depth: int, default: Callable[[Any], Any]) -> Any:
     """Return ``value`` in types that the standard encoder takes, floats finite, no deeper than it can go."""
     if isinstance(value, enum.Enum):
-        return _clean(value.value, depth)
+        return _clean(value.value, depth, default)
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -183,10 +225,10 @@ def _clean(value: Any, depth: int) -> Any:
     if depth >= _MAX_DEPTH:
         return None
     if is_dict(value):
-        return {_name(key): _clean(item, depth + 1) for key, item in value.items()}
+        return {_name(key): _clean(item, depth + 1, default) for key, item in value.items()}
     if is_items(value):
-        return [_clean(item, depth + 1) for item in value]
-    return _clean(plain(value), depth + 1)
+        return [_clean(item, depth + 1, default) for item in value]
+    return _clean(default(value), depth + 1, default)
 
 
 def _name(key: Any) -> str:

@@ -11,8 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..operations.include import fold, related_statement
-from ..operations.read import INCLUDE_LIMIT
+from ..operations.include import INCLUDE_LIMIT, fold, related_statement
 from ..operations.rows import Row
 from ..ownership import Ownership
 from ..relations import Relation

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from ..fields import Field
 from ..narrowing import is_table
-from ..operations.read import INCLUDE_LIMIT
+from ..operations.include import INCLUDE_LIMIT
 from ..relations import Relation
 from ..resource import Resource, Source
 

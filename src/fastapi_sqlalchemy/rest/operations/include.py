@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -10,71 +11,123 @@ from sqlalchemy.orm import Session
 
 from ..fields import Field
 from ..ownership import Ownership
+from ..query import Ordering, SortKey, compile_nodes
+from ..query.tree import Node
 from ..relations import Relation
 from ..resource import Resource
 from ..serialize import Serializer
-from .rows import fetch
+from .rows import dialect_of, fetch
 
-__all__ = ["Tree", "attach", "fold", "local_columns", "related_statement"]
+__all__ = ["INCLUDE_LIMIT", "Branch", "Tree", "attach", "branches_of", "fold", "local_columns", "related_statement"]
 
 Tree = Mapping[str, "Tree"]
 """Names of relations, each with the relations to include below it."""
 
+INCLUDE_LIMIT = 100
+"""Related rows of one parent, unless the query says otherwise."""
+
 _CHUNK = 500
 
 
-def local_columns(resource: Resource, tree: Tree) -> list[sa.ColumnElement[Any]]:
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A relation to read below rows: which of the related rows, what of them and in which order.
+
+    ``name`` is the member of a row that holds it; what a ``spread`` one has of fields and branches becomes members of
+    the row itself, as lists where there may be many. ``limit`` and ``offset`` are rows of one parent. Without ``sort``
+    the order is that of the relation.
+    """
+
+    name: str
+    relation: Relation
+    fields: tuple[Field, ...]
+    below: tuple[Branch, ...] = ()
+    where: tuple[Node, ...] = ()
+    sort: tuple[SortKey, ...] = ()
+    limit: int = INCLUDE_LIMIT
+    offset: int = 0
+    spread: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The members of a row that this sets."""
+        if not self.spread:
+            return (self.name,)
+        return (*(item.name for item in self.fields), *(name for item in self.below for name in item.names))
+
+    def set(self, item: dict[str, Any], found: list[dict[str, Any]]) -> None:
+        """Put the related rows that were found on the object of their parent."""
+        many = self.relation.to_many
+        if not self.spread:
+            item[self.name] = found if many else (found[0] if found else None)
+            return
+        for name in self.names:
+            values = [other[name] for other in found]
+            item[name] = values if many else (values[0] if values else None)
+
+
+def branches_of(resource: Resource, tree: Tree, limit: int) -> tuple[Branch, ...]:
+    """Return a tree of names as branches of whole rows, at most ``limit`` for one parent."""
+    found: list[Branch] = []
+    for name, below in tree.items():
+        relation = resource.relations[name]
+        target = relation.target
+        fields = tuple(target.readable.values())
+        found.append(Branch(name, relation, fields, branches_of(target, below, limit), limit=limit))
+    return tuple(found)
+
+
+def local_columns(branches: Iterable[Branch]) -> list[sa.ColumnElement[Any]]:
     """Return the columns of a row that its relations are looked up by."""
-    columns = (local for name in tree for local, _ in resource.relations[name].pairs)
-    return list(dict.fromkeys(columns))
+    return list(dict.fromkeys(local for item in branches for local, _ in item.relation.pairs))
 
 
 def attach(
     session: Session,
     ownership: Ownership,
-    resource: Resource,
-    tree: Tree,
+    branches: Iterable[Branch],
     parents: Sequence[tuple[dict[str, Any], Mapping[sa.ColumnElement[Any], Any]]],
-    limit: int,
 ) -> None:
-    """Set each relation of the tree on the objects of a page.
+    """Set each relation on the objects of a page.
 
     ``parents`` are pairs of the object that is answered and its values by column, which hold those of
-    :func:`local_columns`. ``limit`` bounds the related rows of one parent.
+    :func:`local_columns`.
     """
-    for name, below in tree.items():
-        relation = resource.relations[name]
-        groups = _load(session, ownership, relation, below, [values for _, values in parents], limit)
+    for branch in branches:
+        groups = _load(session, ownership, branch, [values for _, values in parents])
         for item, values in parents:
-            found = groups.get(fold(values[local] for local, _ in relation.pairs), [])
-            item[name] = found if relation.to_many else (found[0] if found else None)
+            branch.set(item, groups.get(fold(values[local] for local, _ in branch.relation.pairs), []))
 
 
 def _load(
     session: Session,
     ownership: Ownership,
-    relation: Relation,
-    below: Tree,
+    branch: Branch,
     parents: Iterable[Mapping[sa.ColumnElement[Any], Any]],
-    limit: int,
 ) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    relation, fields = branch.relation, branch.fields
     wanted = dict.fromkeys(tuple(values[local] for local, _ in relation.pairs) for values in parents)
     keys = [key for key in wanted if None not in key]
     target = relation.target
-    fields = tuple(target.readable.values())
-    extra = local_columns(target, below)
+    extra = local_columns(branch.below)
     serializer = Serializer(fields)
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     children: list[tuple[dict[str, Any], dict[sa.ColumnElement[Any], Any]]] = []
+    dialect = dialect_of(session)
+    where = compile_nodes(branch.where, target, dialect, ownership.criteria)
+    order = Ordering(target, branch.sort, dialect).order_by() if branch.sort else ()
     for start in range(0, len(keys), _CHUNK):
-        statement = related_statement(ownership, relation, target, fields, extra, keys[start : start + _CHUNK], limit)
+        some = keys[start : start + _CHUNK]
+        statement = related_statement(
+            ownership, relation, target, fields, extra, some, branch.limit, where=where, order=order, skip=branch.offset
+        )
         rows = fetch(session, statement, fields)
         width = len(fields)
         for item, row in zip(serializer.objects(rows), rows, strict=True):
             children.append((item, dict(zip(extra, row[width:], strict=False))))
             groups.setdefault(fold(row[width + len(extra) : width + len(extra) + len(relation.pairs)]), []).append(item)
-    if below and children:
-        attach(session, ownership, target, below, children, limit)
+    if branch.below and children:
+        attach(session, ownership, branch.below, children)
     return groups
 
 
@@ -86,6 +139,10 @@ def related_statement(
     extra: Sequence[sa.ColumnElement[Any]],
     keys: Sequence[tuple[Any, ...]],
     limit: int,
+    *,
+    where: Iterable[sa.ColumnElement[bool]] = (),
+    order: Sequence[sa.ColumnElement[Any]] = (),
+    skip: int = 0,
 ) -> sa.Select[Any]:
     """Return what reads the related rows of parents with these keys; its last columns are those keys."""
     source = target.source()
@@ -97,18 +154,18 @@ def related_statement(
         origin = sa.join(relation.secondary, origin, on)
     columns = [*(item.column for item in fields), *extra, *remote]
     labelled = [column.label(f"c{number}") for number, column in enumerate(columns)]
-    statement = sa.select(*labelled).select_from(origin).where(among, *ownership.criteria(source))
-    order = relation.order_by or tuple(item.column for item in target.key)
+    statement = sa.select(*labelled).select_from(origin).where(among, *ownership.criteria(source), *where)
     if not relation.to_many:
         return statement
+    order = order or relation.order_by or tuple(item.column for item in target.key)
     number = sa.func.row_number().over(partition_by=remote, order_by=order or remote).label("number")
     ranked = statement.add_columns(number).subquery("ranked")
     limited: Any = (
         sa.select(*(ranked.c[f"c{index}"] for index in range(len(columns))))
-        .where(ranked.c.number <= limit)
+        .where(ranked.c.number <= skip + limit)
         .order_by(ranked.c.number)
     )
-    return cast("sa.Select[Any]", limited)
+    return cast("sa.Select[Any]", limited.where(ranked.c.number > skip) if skip else limited)
 
 
 def fold(values: Iterable[Any]) -> tuple[Any, ...]:

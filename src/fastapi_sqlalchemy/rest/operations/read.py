@@ -16,14 +16,11 @@ from ..fields import Field
 from ..narrowing import is_items, is_table
 from ..query import Planned, Segment
 from ..serialize import Serializer
-from .include import Tree, attach, local_columns
+from .include import INCLUDE_LIMIT, Branch, Tree, attach, branches_of, local_columns
 from .rows import Row, Target, dialect_of, fetch, key_criteria
 from .write import not_found, select_row
 
 __all__ = ["Page", "count_rows", "estimate_rows", "read_objects", "read_row", "read_rows"]
-
-INCLUDE_LIMIT = 100
-"""Related rows of one parent, unless the query says otherwise."""
 
 
 @dataclass(slots=True)
@@ -31,7 +28,8 @@ class Page:
     """What to read: answered fields, criteria and order, and the relations to include.
 
     ``segments`` follow each other, each with an order of its own; ``offset`` skips rows of the first one.
-    ``extra`` are columns that the answer does not hold but its cursor needs; they come last in each row.
+    ``extra`` are columns that the answer does not hold but its cursor needs; they come last in each row. ``tree`` and
+    ``branches`` are the relations, those of a tree as whole rows.
     """
 
     fields: Sequence[Field]
@@ -41,7 +39,7 @@ class Page:
     offset: int = 0
     extra: Sequence[sa.ColumnElement[Any]] = ()
     tree: Tree = field(default_factory=dict[str, Any])
-    include_limit: int = INCLUDE_LIMIT
+    branches: Sequence[Branch] = ()
 
 
 def read_row(session: Session, target: Target, key: Sequence[Any]) -> Row:
@@ -61,16 +59,17 @@ def read_planned(session: Session, planned: Planned, fields: Sequence[Field]) ->
 
 def read_objects(session: Session, target: Target, page: Page) -> tuple[list[dict[str, Any]], list[Row]]:
     """Return the rows of a page as objects with their relations, and the values of the extra columns."""
-    local = local_columns(target.resource, page.tree)
+    branches = (*branches_of(target.resource, page.tree, INCLUDE_LIMIT), *page.branches)
+    local = local_columns(branches)
     rows = _fetch(session, target, page, [*page.extra, *local])
     width = len(page.fields)
     objects = Serializer(page.fields).objects(rows)
     extras = [row[width : width + len(page.extra)] for row in rows]
-    if page.tree and rows:
+    if branches and rows:
         start = width + len(page.extra)
         values = [dict(zip(local, row[start:], strict=False)) for row in rows]
         parents = list(zip(objects, values, strict=True))
-        attach(session, target.ownership, target.resource, page.tree, parents, page.include_limit)
+        attach(session, target.ownership, branches, parents)
     replaced = target.call("after_read", session, objects)
     return (list(replaced) if is_items(replaced) else objects), extras
 

@@ -2,6 +2,7 @@
 
 from .compiler import Visible as Visible
 from .compiler import compile_filters as compile_filters
+from .compiler import compile_nodes as compile_nodes
 from .cursor import is_exact as is_exact
 from .errors import QueryError as QueryError
 from .errors import QueryErrorItem as QueryErrorItem
@@ -33,6 +34,7 @@ __all__ = [
     "SortKey",
     "Visible",
     "compile_filters",
+    "compile_nodes",
     "is_exact",
     "is_sortable",
     "operators_of",

@@ -22,7 +22,7 @@ from .operands import Family, Variant, family_of, operand_of, pattern_operand
 from .patterns import Pattern
 from .tree import And, Comparison, ListQuery, Node, Not, Or, Search
 
-__all__ = ["Shape", "Visible", "build_filters", "compile_filters", "outline", "own_criteria"]
+__all__ = ["Shape", "Visible", "build_filters", "compile_filters", "compile_nodes", "outline", "own_criteria"]
 
 Criterion = sa.ColumnElement[bool]
 Visible = Callable[[Source], Iterable[Criterion]]
@@ -73,7 +73,19 @@ def compile_filters(
     ``resource`` itself are the caller's to add. ``source`` is the FROM element to filter, by default the resource's
     own table.
     """
-    shapes, values = outline(query, dialect)
+    return compile_nodes(_nodes(query), resource, dialect, visible, source=source)
+
+
+def compile_nodes(
+    nodes: Iterable[Node],
+    resource: Resource,
+    dialect: sa.Dialect,
+    visible: Visible = own_criteria,
+    *,
+    source: Source | None = None,
+) -> list[Criterion]:
+    """Return the criteria of conditions; see :func:`compile_filters`."""
+    shapes, values = _outlines(nodes, dialect)
     following = iter(values)
 
     def take(sql_type: sa.types.TypeEngine[Any], *, expanding: bool = False) -> sa.BindParameter[Any]:
@@ -84,9 +96,16 @@ def compile_filters(
 
 def outline(query: ListQuery, dialect: sa.Dialect) -> tuple[tuple[Shape, ...], list[Any]]:
     """Return the shapes of the filters and of ``q``, and all their values in the order of the shapes."""
+    return _outlines(_nodes(query), dialect)
+
+
+def _nodes(query: ListQuery) -> tuple[Node, ...]:
+    return query.filters if query.search is None else (*query.filters, Search(query.search))
+
+
+def _outlines(nodes: Iterable[Node], dialect: sa.Dialect) -> tuple[tuple[Shape, ...], list[Any]]:
     values: list[Any] = []
     family = family_of(dialect)
-    nodes: tuple[Node, ...] = query.filters if query.search is None else (*query.filters, Search(query.search))
     return tuple(_outline(node, dialect, family, values) for node in nodes), values
 
 
@@ -138,7 +157,7 @@ class _Builder:
         items = [self.build(item, source) for item in shape.items]
         if shape.word == "not":
             return sa.not_(items[0])
-        return sa.and_(sa.true(), *items) if shape.word == "and" else sa.or_(*items)
+        return sa.and_(sa.true(), *items) if shape.word == "and" else sa.or_(sa.false(), *items)
 
     def _related(self, relation: Relation, item: Shape | None, source: Source) -> Criterion:
         target = relation.target.aliased()
