@@ -43,6 +43,19 @@ class Access:
         """Whether any router has a ``scope_query``."""
         return bool(self._rules)
 
+    async def criteria(self, request: Request, resource: Resource, only: ScopeQuery | None = None) -> list[Any]:
+        """Return what the rules about a resource say to a request that no router asks; ``only`` is the one to ask."""
+        rules = self._rules.get(entity_of(resource), ())
+        return [
+            await _solve(request, scope_query, dependant)
+            for scope_query, dependant in rules
+            if only is None or scope_query is only
+        ]
+
+    def dependants(self, resource: Resource) -> list[Dependant]:
+        """Return what the rules about a resource depend on."""
+        return [dependant for _, dependant in self._rules.get(entity_of(resource), ())]
+
     async def ownership(
         self, request: Request, resource: Resource, scope: Any, reached: Iterable[Resource] = ()
     ) -> Ownership:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,12 +11,15 @@ from starlette.requests import Request
 __all__ = ["query_pairs"]
 
 
-def query_pairs(request: Request) -> list[tuple[str, str]]:
-    """Return the (name, value) pairs that no dependency of the route, its routers or the application reads."""
+def query_pairs(request: Request, further: Iterable[Any] = ()) -> list[tuple[str, str]]:
+    """Return the (name, value) pairs that no dependency of the route, its routers or the application reads.
+
+    ``further`` are dependants that are solved without the route.
+    """
     pairs = request.query_params.multi_items()
     if not pairs:
         return pairs
-    taken = frozenset(_names(_dependant(request)))
+    taken = frozenset(name for dependant in (_dependant(request), *further) for name in _names(dependant))
     return [pair for pair in pairs if pair[0] not in taken] if taken else pairs
 
 

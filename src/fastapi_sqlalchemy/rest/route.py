@@ -150,7 +150,7 @@ class CRUDRoute(APIRoute):
     def failed(self, error: Exception, request: Request) -> Response | None:
         """Return the problem that an error is answered with; None where it is for the application, or a fault."""
         if isinstance(error, (HTTPException, RequestValidationError)):
-            return _answer(http_problem(error), error)
+            return self._answer(http_problem(error), error)
         if type(error) in getattr(request.scope.get("app"), "exception_handlers", {}):
             return None
         problem = answer_to(request, error, self.metadata)
@@ -158,11 +158,20 @@ class CRUDRoute(APIRoute):
             problem = None
         if problem is None and isinstance(error, sa_exc.DBAPIError):
             logger.error("%s: answered with 500: %s", self.path, describe_failure(error))
-            return ProblemResponse(_refused())
+            return self.response(_refused())
         if problem is None:
             return None
         logger.info("%s: answered with %d %s", type(error).__name__, problem.status, problem.code)
-        return _answer(problem, error)
+        return self._answer(problem, error)
+
+    def _answer(self, problem: Problem, error: Exception) -> Response:
+        if problem.status < 200 or problem.status in (204, 205, 304):
+            return Response(status_code=problem.status, headers=getattr(error, "headers", None))
+        return self.response(problem)
+
+    def response(self, problem: Problem) -> Response:
+        """Return a problem in the shape of errors that the route has."""
+        return ProblemResponse(problem)
 
 
 def _encoded_path(scope: Scope) -> str:
@@ -178,12 +187,6 @@ def _encoded_path(scope: Scope) -> str:
 
 def _decoded(value: Any) -> Any:
     return unquote(value) if isinstance(value, str) else value
-
-
-def _answer(problem: Problem, error: Exception) -> Response:
-    if problem.status < 200 or problem.status in (204, 205, 304):
-        return Response(status_code=problem.status, headers=getattr(error, "headers", None))
-    return ProblemResponse(problem)
 
 
 def _is_of_the_view(request: Request, problem: Problem) -> bool:

@@ -35,7 +35,7 @@ from .route import CRUDEndpoint, CRUDRoute
 from .sets import SetEndpoints
 from .settings import OPERATIONS, RouterSettings
 
-__all__ = ["CRUDRouter"]
+__all__ = ["CRUDRouter", "rest_of", "table_name_of"]
 
 _DEFAULT = ("list", "create", "read", "update", "replace", "delete", "upsert")
 _PATHS = {  # in the order of the routes: what is asked most is found first
@@ -104,7 +104,7 @@ class CRUDRouter(APIRouter):
     ) -> None:
         if dialects:
             raise ValueError(f"There is no dialect named {', '.join(map(repr, dialects))} in this version.")
-        own_registry, access = _registry_of(db)
+        own_registry, access = rest_of(db)
         registry = registry or own_registry
         expose = frozenset(expose) | _exposed_by(read_schema, model, registry)
         self.resource = resource_for(model, exclude=exclude, expose=expose, registry=registry)
@@ -134,7 +134,7 @@ class CRUDRouter(APIRouter):
         )
         name = _slug(self.resource.name)
         super().__init__(
-            prefix=f"/{quote(_table_name(self.resource), safe='')}" if prefix is None else prefix,
+            prefix=f"/{quote(table_name_of(self.resource), safe='')}" if prefix is None else prefix,
             tags=[self.resource.name] if tags is None else tags,
             dependencies=list(dependencies),
             route_class=type("CRUDRoute", (CRUDRoute,), {"metadata": _metadata(self.resource)}),
@@ -279,7 +279,8 @@ def _chosen(resource: Resource, operations: Iterable[str], *, bulk: bool, aggreg
     return [operation for operation in _PATHS if operation in wanted]
 
 
-def _registry_of(db: SQLAlchemy) -> tuple[ResourceRegistry, Access]:
+def rest_of(db: SQLAlchemy) -> tuple[ResourceRegistry, Access]:
+    """Return what all routers of a database share: their resources, and the rules of who owns the rows."""
     found: tuple[ResourceRegistry, Access] = db.extensions.setdefault("rest", (ResourceRegistry(), Access()))
     return found
 
@@ -307,7 +308,7 @@ def _narrowed(resource: Resource, schema: type[BaseModel]) -> Resource:
     return replace(resource, fields=fields)
 
 
-def _table_name(resource: Resource) -> str:
+def table_name_of(resource: Resource) -> str:
     """The name of the resource's own table, or of its class where it shares one."""
     mapper = resource.mapper
     if mapper is None:
