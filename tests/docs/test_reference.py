@@ -184,7 +184,7 @@ def test_every_public_name_is_documented(module: str) -> None:
 
 @functools.cache
 def documented_things() -> tuple[Any, ...]:
-    """What the pages of the API show; of a module, all of its public names."""
+    """What the pages of the API show; of a module, itself and all of its public names."""
     found: list[Any] = []
     for name in DOCUMENTED:
         module, _, attribute = name.rpartition(".")
@@ -193,7 +193,7 @@ def documented_things() -> tuple[Any, ...]:
         except ModuleNotFoundError:
             found.append(getattr(importlib.import_module(module), attribute))
         else:
-            found += [getattr(whole, public) for public in whole.__all__]
+            found += [whole, *(getattr(whole, public) for public in whole.__all__)]
     return tuple(found)
 
 
