@@ -24,7 +24,9 @@ from .narrowing import is_dict, is_items
 
 __all__ = [
     "Array",
+    "Brings",
     "Envelope",
+    "Identified",
     "LazyOperation",
     "Problem",
     "ResponseObject",
@@ -117,6 +119,18 @@ class _Documentation:
         return _json_schema(self._build(), generate)
 
 
+class Brings:
+    """An annotation that brings more components into the document, and changes nothing of what it is beside."""
+
+    def __init__(self, *others: type[BaseModel]) -> None:
+        self._others = others
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        for model in self._others:
+            generator_of(handler).generate_inner(component_of(model))
+        return handler(schema)
+
+
 @dataclass(frozen=True)
 class Array:
     """An array of at most ``max_items`` objects of a model."""
@@ -130,6 +144,14 @@ class Envelope:
     """A list with what belongs to it: ``{"items", "next", "total"}``."""
 
     items: Any
+
+
+@dataclass(frozen=True)
+class Identified:
+    """A row with an ``id`` beside its own members, of which ``schema`` is the JSON schema."""
+
+    row: Any
+    schema: dict[str, Any]
 
 
 def _json_schema(kind: Any, handler: Callable[[CoreSchema], JsonSchemaValue]) -> JsonSchemaValue:
@@ -147,6 +169,9 @@ def _json_schema(kind: Any, handler: Callable[[CoreSchema], JsonSchemaValue]) ->
             "total": {"anyOf": [{"type": "integer"}, {"type": "null"}], "description": "All rows, when counted."},
         }
         return {"type": "object", "properties": properties, "required": list(properties)}
+    if isinstance(kind, Identified):
+        own = {"type": "object", "properties": {"id": kind.schema}, "required": ["id"]}
+        return {"allOf": [_json_schema(kind.row, handler), own]}
     if is_items(kind):
         return {"anyOf": [_json_schema(item, handler) for item in kind]}
     return handler(kind.core_schema if isinstance(kind, Component) else component_of(kind))

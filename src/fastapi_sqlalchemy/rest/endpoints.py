@@ -51,7 +51,7 @@ class Endpoints:
         self.access = access
         self.shape = Shape.of(self.resource)
         self.schemas = Schemas(settings)
-        self.presentation = Presentation(self.shape, settings.read_schema)
+        self.presentation = Presentation(self.shape, settings.read_schema, settings.identity)
         self.short_way = ShortWay(settings.db, settings.use_async)
         self._creates = Creates(self.shape, self.short_way)
         self._bodies: dict[tuple[Any, ...], Body] = {}

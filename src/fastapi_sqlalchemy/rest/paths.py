@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Body
 
 from .components import body_component, row_component, selection_component
+from .dialects.documentation import dialect_parameters, dialect_text, embed_parameters, with_dialect_problems
 from .documentation import (
     Array,
     Envelope,
+    Identified,
     LazyOperation,
     ResponseObject,
     answer_of,
@@ -23,6 +25,7 @@ from .documentation import (
 )
 from .operations.aggregate import FUNCTIONS, can_aggregate
 from .operations.upsert import conflict_targets
+from .query.names import RESERVED
 from .query.openapi import query_parameters
 from .resource import Resource
 from .settings import RouterSettings
@@ -68,7 +71,9 @@ class Schemas:
 
     def row(self) -> Any:
         """A whole row."""
-        return self.settings.read_schema or row_component(self.resource)
+        row = self.settings.read_schema or row_component(self.resource)
+        identity = self.settings.identity
+        return row if identity is None else Identified(row, identity.schema)
 
     def selection(self) -> Any:
         """A row of which ``fields=`` and ``include=`` chose parts."""
@@ -103,7 +108,8 @@ class Describer:
         """Return the documentation of one operation; a ``guarded`` one may also answer 401 and 403."""
         found: Operation = getattr(self, f"_{operation}")()
         further = (401, 403, 500) if guarded else (500,)
-        return replace(found, responses={**found.responses, **problems(*further)})
+        responses = {**found.responses, **problems(*further)}
+        return replace(found, responses=with_dialect_problems(responses) if self.settings.dialects else responses)
 
     def _list(self) -> Operation:
         def rows() -> Any:
@@ -123,7 +129,9 @@ class Describer:
             "Filters are `column=value` or `column__operator=value`. `Accept: text/csv` and `application/x-ndjson` "
             "stream every row that the filter finds."
         )
-        extra = LazyOperation(lambda: {"parameters": query_parameters(self.resource, self.settings.query)})
+        if self.settings.dialects:
+            description += dialect_text(self.settings.dialects)
+        extra = LazyOperation(lambda: {"parameters": self._list_parameters()})
         return Operation(f"List {self.name}", description, 200, {200: ResponseObject(ok), **problems(422, 503)}, extra)
 
     def _create(self) -> Operation:
@@ -152,6 +160,7 @@ class Describer:
                     key_parameter(self.resource.key),
                     _fields_parameter(self.resource),
                     *_include_parameter(self.resource),
+                    *embed_parameters(self.settings.dialects),
                 ]
             }
 
@@ -253,6 +262,12 @@ class Describer:
         return Operation(
             summary, text, 200, {200: ResponseObject(ok), **problems(*statuses)}, LazyOperation(build), body
         )
+
+    def _list_parameters(self) -> list[dict[str, Any]]:
+        dialects, settings = self.settings.dialects, self.settings.query
+        reserved = dict.fromkeys((*RESERVED, *(word for dialect in dialects for word in dialect.words)))
+        found = query_parameters(self.resource, settings, reserved=tuple(reserved))
+        return [*found, *dialect_parameters(dialects, settings)]
 
     def _filter_parameters(self) -> list[dict[str, Any]]:
         return query_parameters(self.resource, self.settings.query, reserved=("q", "filter"))

@@ -1,4 +1,7 @@
-"""Rows as the bytes of a response, through the router's ``read_schema`` where it does more than name columns."""
+"""Rows as the bytes of a response.
+
+They go through the router's ``read_schema`` where it does more than name columns, and get the ``id`` of a dialect.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
+from .dialects.identity import Identity
 from .operations.rows import Row, Shape
 from .resource import Resource
 from .serialize import Serializer, dump_json
@@ -17,8 +21,9 @@ __all__ = ["Presentation", "is_plain"]
 class Presentation:
     """Writes whole rows (see ``Shape``) and objects."""
 
-    def __init__(self, shape: Shape, read_schema: type[BaseModel] | None) -> None:
+    def __init__(self, shape: Shape, read_schema: type[BaseModel] | None, identity: Identity | None = None) -> None:
         self._serializer = Serializer(shape.readable)
+        self._identity = identity
         self._adapter: TypeAdapter[Any] | None = None
         if read_schema is not None and not is_plain(read_schema, shape.resource):
             self._adapter = TypeAdapter(read_schema)
@@ -37,15 +42,16 @@ class Presentation:
 
     def shaped(self, objects: list[dict[str, Any]]) -> list[Any]:
         """Return objects as the schema of the user's shows them."""
-        adapter = self._adapter
-        if adapter is None:
-            return objects
-        return [adapter.dump_python(adapter.validate_python(item), mode="json", by_alias=True) for item in objects]
+        adapter, identity = self._adapter, self._identity
+        found: list[Any] = objects
+        if adapter is not None:
+            found = [adapter.dump_python(adapter.validate_python(item), mode="json", by_alias=True) for item in objects]
+        return found if identity is None else identity.add(objects, found)
 
     @property
     def is_direct(self) -> bool:
         """Whether rows go out as they are."""
-        return self._adapter is None
+        return self._adapter is None and self._identity is None
 
 
 def is_plain(schema: type[BaseModel], resource: Resource) -> bool:

@@ -22,6 +22,10 @@ from ..exceptions import ConfigurationError
 from ..models.naming import table_name
 from ..web.problems import Problem, ProblemError
 from .access import Access
+from .dialects.edge import Edge
+from .dialects.identity import identity_of
+from .dialects.problems import DialectRoute
+from .dialects.words import dialects_of
 from .endpoints import Endpoints
 from .fast.answers import PageAnswers, RowAnswers
 from .fast.routes import PlainReads, Selected
@@ -68,9 +72,12 @@ class CRUDRouter(APIRouter):
     caller owns. ``dependencies`` hold for every route, ``operation_dependencies`` by operation (bulk_update,
     bulk_delete and aggregate too). ``hooks`` has functions such as ``before_create(session, values)``. ``use_async``
     chooses the engine; None takes the faster one for the database. ``registry`` shares resources between routers: by
-    default, all routers of one ``db``.
+    default, all routers of one ``db``. ``dialects`` names conventions of other clients that the routes understand too,
+    "simple-rest" and "json-server" (react-admin, Refine): a list counts its rows, PUT changes the fields given, a row
+    has an ``id`` where its key is another, and problems have the members that these clients show.
 
-    Raises ``ValueError`` for an operation, field or hook that does not exist, and where no column may be read.
+    Raises ``ValueError`` for an operation, field, hook or dialect that does not exist, and where no column may be
+    read; also for ``dialects`` with ``envelope`` or with a model whose rows have no key, or another ``id``.
     """
 
     def __init__(
@@ -102,8 +109,9 @@ class CRUDRouter(APIRouter):
         use_async: bool | None = None,
         registry: ResourceRegistry | None = None,
     ) -> None:
-        if dialects:
-            raise ValueError(f"There is no dialect named {', '.join(map(repr, dialects))} in this version.")
+        spoken = dialects_of(dialects)
+        if spoken and envelope:
+            raise ValueError("The clients of a dialect take a list that is an array: leave out envelope or dialects.")
         own_registry, access = rest_of(db)
         registry = registry or own_registry
         expose = frozenset(expose) | _exposed_by(read_schema, model, registry)
@@ -131,16 +139,22 @@ class CRUDRouter(APIRouter):
             create_schema=create_schema,
             update_schema=update_schema,
             use_async=use_async,
+            dialects=spoken,
+            identity=identity_of(self.resource, read_schema) if spoken else None,
         )
         name = _slug(self.resource.name)
         super().__init__(
             prefix=f"/{quote(table_name_of(self.resource), safe='')}" if prefix is None else prefix,
             tags=[self.resource.name] if tags is None else tags,
             dependencies=list(dependencies),
-            route_class=type("CRUDRoute", (CRUDRoute,), {"metadata": _metadata(self.resource)}),
+            route_class=type(
+                "CRUDRoute", (DialectRoute if spoken else CRUDRoute,), {"metadata": _metadata(self.resource)}
+            ),
         )
         self._looked_at, self._uniform = -1, False
         chosen = _chosen(self.resource, operations, bulk=bulk, aggregates=aggregates)
+        if spoken and "update" in chosen:
+            chosen = [operation for operation in _PATHS if operation in {*chosen, "replace"}]
         given = dict(operation_dependencies or {})
         unknown = sorted(set(given) - set(OPERATIONS))
         if unknown:
@@ -191,18 +205,26 @@ class CRUDRouter(APIRouter):
         listing = Listing(endpoints)
         owners: tuple[object, ...] = (listing, SetEndpoints(endpoints), endpoints)
         describer = Describer(endpoints)
+        edge = Edge(endpoints) if self.settings.dialects else None
         methods: dict[str, list[str]] = {}
         for operation in chosen:
             path, method = _PATHS[operation]
             methods.setdefault(path, []).append(method)
             name_of = {"list": "read_page"}.get(operation, operation)
             work = next(getattr(owner, name_of) for owner in owners if hasattr(owner, name_of))
-            guarded = bool(self.settings.scope_query or self.dependencies or given.get(operation))
-            documented = describer.describe(operation, guarded=guarded)
+            own = list(given.get(operation, ()))
+            described = operation
+            if edge is not None:
+                work = edge.around(operation, work)
+                if operation == "replace":  # an update under another name
+                    described = "update"
+                    own += (item for item in given.get("update", ()) if item not in own)
+            guarded = bool(self.settings.scope_query or self.dependencies or own)
+            documented = describer.describe(described, guarded=guarded)
             endpoint = _endpoint(work, self.settings.scope_query, documented.body, access)
             common: dict[str, Any] = {
                 "name": f"{operation}_{name}",
-                "dependencies": list(given.get(operation, ())),
+                "dependencies": own,
                 "response_model": None,
             }
             self.add_api_route(
@@ -218,7 +240,8 @@ class CRUDRouter(APIRouter):
             )
             if method == "GET":
                 self.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False, **common)
-        self._plain_reads = PlainReads(list(self.routes), RowAnswers(endpoints), PageAnswers(listing))
+        pages = None if edge is not None else PageAnswers(listing)
+        self._plain_reads = PlainReads(list(self.routes), RowAnswers(endpoints), pages)
         for path, allowed in methods.items():
             self.add_api_route(
                 path,

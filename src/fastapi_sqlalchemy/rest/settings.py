@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..database import SQLAlchemy
+from .dialects.identity import Identity
+from .dialects.words import Dialect
 from .hooks import Hooks
 from .query.settings import DEFAULTS, QuerySettings
 from .resource import Resource
@@ -45,3 +47,5 @@ class RouterSettings:
     create_schema: type[BaseModel] | None = None
     update_schema: type[BaseModel] | None = None
     use_async: bool | None = None
+    dialects: tuple[Dialect, ...] = ()
+    identity: Identity | None = None

@@ -1,0 +1,1 @@
+"""The conventions of other clients that a router can speak beside its own: translations at its edge."""

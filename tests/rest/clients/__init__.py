@@ -1,0 +1,1 @@
+"""Real clients of the dialects: react-admin's data providers and Refine's."""
