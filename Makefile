@@ -6,6 +6,7 @@
 #   make docs         the documentation as a site, in site/
 #   make reference    write the page of the command line anew
 #   make pictures     take the pictures of the documentation in Chromium
+#   make clients      react-admin's and Refine's data providers against a router with dialects (wants node)
 #   make benchmark    our routes against hand-written ones and those of the peers
 #   make reliability  the reliability tests in their full size: ARGS="--only R1,R20", ARGS="--size 0.1"
 #   make clean        delete the environments and caches
@@ -37,7 +38,7 @@ if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
 else echo "NO $(1): $(3) are skipped. To run them: apt-get install $(1) (as root)."; fi
 endef
 
-.PHONY: help run test check docs reference chromium pgbouncer pictures servers benchmark reliability clean
+.PHONY: help run test check docs reference chromium pgbouncer pictures servers clients benchmark reliability clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -78,6 +79,9 @@ servers:
 
 reliability: .venv/.ready
 	@$(DEV) -m tests.reliability.run $(ARGS)
+
+clients: .venv/.ready
+	@$(DEV) -m tests.rest.clients.run $(ARGS)
 
 benchmark: .venv/.ready-benchmark
 	@command -v wrk >/dev/null || { echo "Installing wrk, the load maker, from Debian: apt-get install wrk"; apt-get update -qq && apt-get install -y -qq wrk; }

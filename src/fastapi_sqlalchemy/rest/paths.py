@@ -160,7 +160,7 @@ class Describer:
                     key_parameter(self.resource.key),
                     _fields_parameter(self.resource),
                     *_include_parameter(self.resource),
-                    *embed_parameters(self.settings.dialects),
+                    *(embed_parameters(self.settings.dialects) if self.resource.relations else ()),
                 ]
             }
 
@@ -267,7 +267,7 @@ class Describer:
         dialects, settings = self.settings.dialects, self.settings.query
         reserved = dict.fromkeys((*RESERVED, *(word for dialect in dialects for word in dialect.words)))
         found = query_parameters(self.resource, settings, reserved=tuple(reserved))
-        return [*found, *dialect_parameters(dialects, settings)]
+        return [*found, *dialect_parameters(dialects, settings, embeds=bool(self.resource.relations))]
 
     def _filter_parameters(self) -> list[dict[str, Any]]:
         return query_parameters(self.resource, self.settings.query, reserved=("q", "filter"))

@@ -67,7 +67,7 @@ class ReturnedRow:
             if identity is None or identity.column is None:
                 return bool(decode_key(key, str(found)) == wanted)
             return bool(parse_json(key[0], "eq", found) == wanted[0])
-        except (MalformedKeyError, KeyNotFoundError, InvalidValueError, ValueError):
+        except (MalformedKeyError, KeyNotFoundError, InvalidValueError, ValueError, RecursionError):
             return False
 
 

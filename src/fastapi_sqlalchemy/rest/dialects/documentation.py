@@ -30,11 +30,16 @@ _WORDS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def dialect_parameters(dialects: Sequence[Dialect], settings: QuerySettings) -> Iterator[dict[str, Any]]:
-    """Yield the parameters of a list that only the dialects have; ``sort`` is there already."""
+def dialect_parameters(
+    dialects: Sequence[Dialect], settings: QuerySettings, *, embeds: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of a list that only the dialects have; ``sort`` is there already.
+
+    ``embeds`` tells whether there is a relation to include.
+    """
     for dialect in dialects:
         for word in dialect.words:
-            if word != "sort":
+            if word != "sort" and (embeds or word != dialect.embed):
                 yield _parameter(word, dialect, f" (at most {settings.max_page_size} rows)" * (word == dialect.page))
 
 

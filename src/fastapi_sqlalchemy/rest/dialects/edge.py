@@ -101,5 +101,5 @@ def _with_query(request: Request, pairs: Pairs, found: Pairs) -> Request:
     """The request with other parameters; those that a dependency has read stay."""
     own = {name for name, _ in pairs}
     kept = [pair for pair in request.query_params.multi_items() if pair[0] not in own]
-    query = urlencode([*kept, *found], quote_via=quote).encode("ascii")
+    query = urlencode([*kept, *found], quote_via=quote, errors="replace").encode("ascii")
     return CRUDRequest({**request.scope, "query_string": query}, request.receive)

@@ -130,7 +130,7 @@ class Grammar:
 
     def _tree(self, text: str, names: dict[str, str]) -> str:
         """A filter of JSON with the names of the router; the values stay as they were written."""
-        members = split_members(text)
+        members = split_members(text) if len(text) <= self.settings.max_filter_length else None
         if members is None:
             return text
         plain: list[tuple[str, str]] = []
@@ -181,7 +181,10 @@ class Grammar:
 
 def _texts(value: str) -> list[str]:
     """The texts of a value of JSON, or of the values of an array."""
-    found = json.loads(value, parse_int=str, parse_float=str)
+    try:
+        found = json.loads(value, parse_int=str, parse_float=str)
+    except RecursionError:  # what was read a little higher in the stack
+        return [""]
     items = found if is_list(found) else [found]
     return [item if isinstance(item, str) else json.dumps(item) for item in items]
 

@@ -87,7 +87,8 @@ class Identity:
 
 
 def _member(name: str, value: Any) -> str:
-    return f"{json.dumps(name + '__eq')}:{dump_json(value).decode()}"
+    text = json.dumps(value) if isinstance(value, str) else dump_json(value).decode()
+    return f"{json.dumps(name + '__eq')}:{text}"
 
 
 def identity_of(resource: Resource, read_schema: type[BaseModel] | None = None) -> Identity | None:

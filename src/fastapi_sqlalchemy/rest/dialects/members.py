@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 
 __all__ = ["joined_members", "split_members"]
 
-_BLANK = " \t\r\n"
+MAX_MEMBERS = 5000
+"""Members that an object is read with at most; no row has as many."""
+
+_BLANK = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder(parse_int=str, parse_float=str)  # no value is converted, however long it is
 
 
 def split_members(text: str) -> list[tuple[str, str]] | None:
-    """Return the names of an object's members with the text of their values; None where ``text`` is no object.
+    """Return the names of an object's members with the text of their values.
 
-    Names that come twice and numbers of any length stay as they are, for those who read the object to judge.
+    None where ``text`` is no object, or has more members than `MAX_MEMBERS`. Names that come twice and numbers of any
+    length stay as they are, for those who read the object to judge.
     """
     try:
         return _members(text)
@@ -31,8 +36,8 @@ def _members(text: str) -> list[tuple[str, str]] | None:
     found: list[tuple[str, str]] = []
     place = _after(text, _past_blank(text, 0), "{")
     if text[place] == "}":
-        return found if not text[place + 1 :].strip(_BLANK) else None
-    while True:
+        return found if _past_blank(text, place + 1) == len(text) else None
+    while len(found) < MAX_MEMBERS:
         name, end = _DECODER.raw_decode(text, place)
         if not isinstance(name, str) or text[place] != '"':
             return None
@@ -41,14 +46,14 @@ def _members(text: str) -> list[tuple[str, str]] | None:
         found.append((name, text[start:end]))
         place = _past_blank(text, end)
         if text[place] == "}":
-            return found if not text[place + 1 :].strip(_BLANK) else None
+            return found if _past_blank(text, place + 1) == len(text) else None
         place = _after(text, place, ",")
+    return None
 
 
 def _past_blank(text: str, place: int) -> int:
-    while text[place] in _BLANK:
-        place += 1
-    return place
+    found = _BLANK.match(text, place)
+    return place if found is None else found.end()
 
 
 def _after(text: str, place: int, mark: str) -> int:
