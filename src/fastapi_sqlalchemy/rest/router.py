@@ -143,13 +143,12 @@ class CRUDRouter(APIRouter):
             identity=identity_of(self.resource, read_schema) if spoken else None,
         )
         name = _slug(self.resource.name)
+        base: Any = DialectRoute if spoken else CRUDRoute
         super().__init__(
             prefix=f"/{quote(table_name_of(self.resource), safe='')}" if prefix is None else prefix,
             tags=[self.resource.name] if tags is None else tags,
             dependencies=list(dependencies),
-            route_class=type(
-                "CRUDRoute", (DialectRoute if spoken else CRUDRoute,), {"metadata": _metadata(self.resource)}
-            ),
+            route_class=type("CRUDRoute", (base,), {"metadata": _metadata(self.resource)}),
         )
         self._looked_at, self._uniform = -1, False
         chosen = _chosen(self.resource, operations, bulk=bulk, aggregates=aggregates)
