@@ -28,16 +28,19 @@ class Body:
         # A schema of the user's that does not say what happens to unknown fields refuses them too.
         self._options: dict[str, Any] = {} if "extra" in model.model_config else {"extra": "forbid"}
 
-    async def one(self, request: CRUDRequest, resource: Resource) -> dict[str, Any]:
-        """Return the values of a body that is one object."""
-        return self._values(resource, self._validate(self._one, await _json(request)))
+    async def one(self, request: CRUDRequest, resource: Resource, *, ignore_unknown: bool = False) -> dict[str, Any]:
+        """Return the values of a body that is one object; fields that are not there may be left out of it."""
+        raw = await _json(request)
+        return self._values(resource, self._validate(self._one, raw, ignore_unknown=ignore_unknown))
 
-    async def many(self, request: CRUDRequest, resource: Resource) -> tuple[list[dict[str, Any]], bool]:
+    async def many(
+        self, request: CRUDRequest, resource: Resource, *, ignore_unknown: bool = False
+    ) -> tuple[list[dict[str, Any]], bool]:
         """Return the values of an object or of an array of objects, and whether it was an array."""
         raw = await _json(request)
         if not raw.lstrip(b" \t\r\n").startswith(b"["):
-            return [self._values(resource, self._validate(self._one, raw))], False
-        items = self._validate(self._many, raw)
+            return [self._values(resource, self._validate(self._one, raw, ignore_unknown=ignore_unknown))], False
+        items = self._validate(self._many, raw, ignore_unknown=ignore_unknown)
         if len(items) > self.max_items:
             detail = f"The array has more than {self.max_items} items."
             raise ProblemError(Problem(status=422, code="validation_error", detail=detail))
@@ -46,9 +49,10 @@ class Body:
     def _values(self, resource: Resource, item: BaseModel) -> dict[str, Any]:
         return write_values(resource, item, complete=not self.derived)
 
-    def _validate(self, adapter: TypeAdapter[Any], raw: bytes) -> Any:
+    def _validate(self, adapter: TypeAdapter[Any], raw: bytes, *, ignore_unknown: bool) -> Any:
+        options: dict[str, Any] = {"extra": "ignore"} if ignore_unknown else self._options
         try:
-            return adapter.validate_json(raw, **self._options)
+            return adapter.validate_json(raw, **options)
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
             raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in found]) from None

@@ -9,13 +9,30 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ...web.problems import Problem, ProblemError
+from ..resource import Resource
 from .references import check_references
 from .rows import Target, dialect_of
 from .write import Values, affected, columns_of, delete, needs_unit_of_work, now, prepare_session, update
 
-__all__ = ["bulk_delete", "bulk_update"]
+__all__ = ["TooManyRowsError", "among_keys", "bulk_delete", "bulk_update", "matching_keys"]
 
 Criteria = Sequence[sa.ColumnElement[bool]]
+
+
+class TooManyRowsError(ProblemError):
+    """A filter finds more rows than a change may touch."""
+
+
+def matching_keys(session: Session, target: Target, criteria: Criteria, max_affected: int) -> list[tuple[Any, ...]]:
+    """Lock the rows that meet the criteria and return their keys; more than ``max_affected`` is a 422."""
+    prepare_session(session)
+    return _keys(session, target, criteria, max_affected)
+
+
+def among_keys(resource: Resource, keys: Sequence[tuple[Any, ...]]) -> sa.ColumnElement[bool]:
+    """Return the criterion of the rows with these keys."""
+    columns = [item.column for item in resource.key]
+    return columns[0].in_([key[0] for key in keys]) if len(columns) == 1 else sa.tuple_(*columns).in_(keys)
 
 
 def bulk_update(session: Session, target: Target, criteria: Criteria, values: Values, max_affected: int) -> int:
@@ -97,5 +114,5 @@ def _refuse_many(session: Session, target: Target, criteria: Criteria, max_affec
 def _bounded(number: int, max_affected: int) -> int:
     if number > max_affected:
         detail = f"The filter finds more than {max_affected} rows. Narrow it; nothing was changed."
-        raise ProblemError(Problem(status=422, code="validation_error", detail=detail))
+        raise TooManyRowsError(Problem(status=422, code="validation_error", detail=detail))
     return number

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import exc as sa_exc
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -17,7 +18,9 @@ from .references import check_references
 from .rows import Row, Shape, Target, connected_dialect, dialect_of, fetch
 from .write import Values, columns_of, create, needs_unit_of_work, not_found, prepare_session, returned, update
 
-__all__ = ["conflict_targets", "upsert"]
+__all__ = ["conflict_targets", "insert_new", "upsert"]
+
+_ATTEMPTS = 3
 
 
 def conflict_targets(resource: Resource) -> list[tuple[str, ...]]:
@@ -65,6 +68,33 @@ def upsert(session: Session, target: Target, bodies: Sequence[Values], conflict:
         for row, values in zip(found, rows, strict=True):
             target.call("after_upsert", session, dict(zip(names, row, strict=True)), values)
     return found
+
+
+def insert_new(session: Session, target: Target, bodies: Sequence[Values], conflict: Sequence[str]) -> list[Row]:
+    """Insert the rows whose ``conflict`` fields no row has yet, and return these, whole and in order."""
+    prepare_session(session)
+    presets = target.ownership.presets()
+    found: list[Row] = []
+    for batch in _without_repetition([{**values, **presets} for values in bodies], conflict):
+        for attempt in range(1, _ATTEMPTS + 1):
+            new = _absent(session, target, batch, conflict)
+            try:
+                with session.begin_nested():
+                    found += create(session, target, new) if new else []
+                break
+            except sa_exc.IntegrityError:  # another one inserted it meanwhile, or another constraint is broken
+                if attempt == _ATTEMPTS:
+                    raise
+    return found
+
+
+def _absent(session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str]) -> list[Values]:
+    """The rows whose ``conflict`` fields are not there; a locking read also sees what was committed meanwhile."""
+    fields = [target.resource.fields[name] for name in conflict]
+    statement = sa.select(*(item.column for item in fields)).select_from(target.resource.table)
+    there = fetch(session, statement.where(_among(fields, rows, conflict)).with_for_update(), fields)
+    known = {_fold(row) for row in there}
+    return [values for values in rows if _fold(_conflict_value(values, conflict)) not in known]
 
 
 def _in_batches(session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str]) -> list[Row]:
