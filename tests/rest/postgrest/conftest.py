@@ -36,8 +36,10 @@ class Library:
             self.app,
             db=self.db,
             tables=visible,
+            write=True,
             scope_query={self.models["Note"]: owned_notes(self.models["Note"])},
             max_page_size=100,
+            max_affected=20,
         )
         self.client = TestClient(self.app)
         self.rest = postgrest_client(self.client)

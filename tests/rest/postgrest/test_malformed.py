@@ -109,3 +109,59 @@ def test_methods_that_are_not_there(shelves: Any) -> None:
     assert (response.status_code, response.json()["code"]) == (405, "PGRST117")
     assert "PUT" not in response.headers["allow"]
     assert shelves.client.options("/rest/v1/book").headers["allow"].startswith("GET, HEAD, OPTIONS")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("POST", "author", {"name": "x", "nope": 1}, 400, "PGRST204"),
+        ("POST", "author", {"name": "x", "hashed_password": "y"}, 400, "PGRST204"),
+        ("POST", "author?columns=name,hashed_password", {"name": "x"}, 400, "PGRST204"),
+        ("POST", "author?columns=name,", {"name": "x"}, 400, "PGRST100"),
+        ("POST", "author", {"born": None}, 400, "23502"),
+        ("POST", "author", {"name": None}, 400, "22P02"),
+        ("POST", "author", {"name": 5}, 400, "22P02"),
+        ("POST", "author", {"name": "x" * 41}, 400, "22P02"),
+        ("POST", "author", {"name": "a\x00"}, 400, "22P02"),
+        ("POST", "author", "text", 400, "PGRST102"),
+        ("POST", "author", [["x"]], 400, "PGRST102"),
+        ("POST", "author?select=nope", {"name": "x"}, 400, "42703"),
+        ("POST", "author?select=book(id)", {"name": "x"}, 300, "PGRST201"),
+        ("POST", "book", {"title": "x", "pages": -1}, 400, "23514"),
+        ("POST", "book", {"title": "x", "author_id": 99}, 409, "23503"),
+        ("POST", "book", {"title": "x", "pages": 10**30}, 400, "22P02"),
+        ("PATCH", "book?id=eq.1", {"id": 7}, 400, "428C9"),
+        ("PATCH", "book?id=eq.1", {"api_key": "x"}, 400, "PGRST204"),
+        ("PATCH", "book?id=eq.1", {"title": None}, 400, "22P02"),
+        ("PATCH", "book?id=eq.1", [{"title": "x"}], 400, "PGRST102"),
+        ("PATCH", "book?id=eq.x", {"title": "x"}, 400, "22P02"),
+        ("PATCH", "book?api_key=eq.x", {"title": "x"}, 400, "42703"),
+        ("PATCH", "author?id=eq.2", {"name": "Ann"}, 409, "23505"),
+        ("DELETE", "book?nope=eq.1", None, 400, "42703"),
+        ("PATCH", "draft?id=eq.1", {"deleted_at": None}, 400, "428C9"),
+        ("POST", "diary", {"text": "x"}, 404, "PGRST205"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(
+    shelves: Any, method: str, path: str, body: Any, status: int, code: str
+) -> None:
+    headers = {"prefer": "return=representation"}
+    response = shelves.client.request(method, f"/rest/v1/{path}", json=body, headers=headers)
+    assert set(response.json()) == {"code", "message", "details", "hint"}
+    assert (response.status_code, response.json()["code"]) == (status, code)
+    assert [row["name"] for row in shelves.rows("author?order=id")] == ["Ann", "Bob, Jr.", "Cara"]
+    assert len(shelves.rows("book")) == 4
+
+
+def test_a_body_that_cannot_be_read(shelves: Any) -> None:
+    def post(content: bytes, kind: str = "application/json") -> tuple[int, str]:
+        headers = {"content-type": kind}
+        response = shelves.client.post("/rest/v1/author", content=content, headers=headers)
+        return response.status_code, response.json()["code"]
+
+    assert post(b"{") == (400, "PGRST102")
+    assert post(b"") == (400, "PGRST102")
+    assert post(b"[" * 100_000) == (400, "PGRST102")
+    assert post(b'{"name": "x", "born": NaN}')[0] == 400
+    assert post(b"name\nx\n", "text/csv") == (415, "PGRST107")
+    assert post(b" " * 1_100_000) == (413, "content_too_large")

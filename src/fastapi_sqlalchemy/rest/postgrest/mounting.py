@@ -24,8 +24,12 @@ from ..settings import RouterSettings
 from .errors import error_response, failure
 from .reading import read_rows
 from .tables import KNOWN_RULES, Served, Tables
+from .writing import change_rows, delete_rows, insert_rows
 
-__all__ = ["mount"]
+__all__ = ["PREFIX", "mount"]
+
+PREFIX = "/rest/v1"
+"""Where a mount is, unless it says: the path that clients of Supabase know."""
 
 _METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS")
 
@@ -45,23 +49,27 @@ def mount(
     *,
     tables: Reflection | Iterable[type[Any] | sa.Table],
     db: SQLAlchemy | None = None,
-    prefix: str = "/rest/v1",
+    prefix: str = PREFIX,
     schema: str = "public",
+    write: bool | None = None,
     dependencies: Sequence[params.Depends] = (),
     scope_query: Mapping[Any, Callable[..., Any] | None] | None = None,
     exclude: Mapping[Any, Iterable[str]] | None = None,
     expose: Mapping[Any, Iterable[str]] | None = None,
     hooks: Mapping[Any, object] | None = None,
     max_page_size: int = 1000,
+    max_affected: int = 1000,
     use_async: bool | None = None,
 ) -> None:
-    """Let clients of PostgREST, such as supabase-js, read tables below ``prefix``.
+    """Let clients of PostgREST, such as supabase-js, read and change tables below ``prefix``.
 
     ``tables`` are mapped classes and tables of ``db``, or the `Reflection` of a database, which has its own. Only these
-    are reached, by embedding too. ``schema`` is the name that clients call the default schema by. ``dependencies`` hold
-    for every request. ``scope_query``, ``exclude``, ``expose`` and ``hooks`` are those of `CRUDRouter`, by model, by
-    table or by its name; a table without a ``scope_query`` here has the rules that routers of the same ``db`` have for
-    it, one with None has no rule. ``max_page_size`` is the most rows of an answer, and of one parent in an embedding.
+    are reached, by embedding too. ``schema`` is the name that clients call the default schema by. ``write`` lets rows
+    be created, changed and deleted; for a reflection the default is its own ``write``. ``dependencies`` hold for every
+    request. ``scope_query``, ``exclude``, ``expose`` and ``hooks`` are those of `CRUDRouter`, by model, by table or by
+    its name; a table without a ``scope_query`` here has the rules that routers of the same ``db`` have for it, one with
+    None has no rule. ``max_page_size`` is the most rows of an answer, and of one parent in an embedding;
+    ``max_affected`` the most that a change may touch, and the longest array of an insert.
 
     Raises ``ValueError`` for a table, field or hook that is not there, and ``TypeError`` where ``db`` is missing.
     """
@@ -82,6 +90,8 @@ def mount(
             max_include_depth=5,
             max_includes=20,
         ),
+        write=(given is not None and given.write) if write is None else write,
+        max_affected=max_affected,
         use_async=use_async,
         scope_query=_Options("scope_query", scope_query),
         exclude=_Options("exclude", exclude),
@@ -124,6 +134,8 @@ class _Builder:
         registry: ResourceRegistry,
         query: QuerySettings,
         *,
+        write: bool,
+        max_affected: int,
         use_async: bool | None,
         scope_query: _Options,
         exclude: _Options,
@@ -134,6 +146,8 @@ class _Builder:
         self.access = access
         self.registry = registry
         self.query = query
+        self.write = write
+        self.max_affected = max_affected
         self.use_async = use_async
         self.scope_query = scope_query
         self.exclude = exclude
@@ -174,9 +188,11 @@ class _Builder:
             resource=resource,
             hooks=Hooks(self.hooks.of(keys, None)),
             query=self.query,
+            max_affected=self.max_affected,
             use_async=self.use_async,
         )
-        return Served(schema, name, Endpoints(settings, self.access), self.access, scope_query=scope_query)
+        write = self.write and not resource.read_only and bool(resource.key)
+        return Served(schema, name, Endpoints(settings, self.access), self.access, write, scope_query)
 
     def _checked(self, served: list[Served]) -> list[Served]:
         for option in (self.scope_query, self.exclude, self.expose, self.hooks):
@@ -214,7 +230,8 @@ def _router(tables: Tables, prefix: str, dependencies: list[params.Depends], met
             return Response(headers={"Allow": allowed})
         if request.method not in allowed.split(", "):
             raise _refused(request, allowed, served)
-        return await read_rows(request, tables, served)
+        work = {"POST": insert_rows, "PATCH": change_rows, "DELETE": delete_rows}.get(request.method, read_rows)
+        return await work(request, tables, served)
 
     for path in ("", "/{table:path}"):
         router.add_api_route(
