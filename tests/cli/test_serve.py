@@ -240,6 +240,37 @@ def test_a_token_guards_every_data_route_and_guesses_are_limited(
         assert client.get("/docs").status_code == 200
 
 
+def test_postgrest_is_served_by_the_same_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = """
+        CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, password TEXT); INSERT INTO item VALUES (1, 'a', 'x');
+        CREATE TABLE rest (id TEXT PRIMARY KEY); INSERT INTO rest VALUES ('v1');
+        CREATE VIEW names AS SELECT name FROM item; CREATE VIEW broken AS SELECT * FROM nowhere
+    """
+    path = make_file(tmp_path, script)
+    with client_of(path) as client:
+        assert client.get("/rest/v1/item").status_code == 404
+    with client_of(path, postgrest=True) as client:
+        assert client.get("/rest/v1/item").json() == [{"id": 1, "name": "a"}]
+        assert client.get("/rest/v1/names").json() == [{"name": "a"}]
+        assert client.get("/rest/v1").json() == {"id": "v1"}
+        assert client.get("/item/1").status_code == 200
+        for name in ("broken", "item"):
+            response = client.request("GET" if name == "broken" else "POST", f"/rest/v1/{name}", json={"name": "b"})
+            assert (response.status_code, set(response.json())) == (
+                500 if name == "broken" else 405,
+                {"code", "message", "details", "hint"},
+            )
+    monkeypatch.setenv("SHOP_TOKEN", "right")
+    with client_of(path, postgrest=True, write=True, token_env="SHOP_TOKEN") as client:
+        for headers in ({}, {"Authorization": "Bearer wrong"}):
+            assert client.get("/rest/v1/item", headers=headers).json()["code"] == "PGRST301"
+            assert client.post("/rest/v1/item", headers=headers, json={"name": "b"}).status_code == 401
+        right = {"Authorization": "Bearer right", "Prefer": "return=representation"}
+        assert client.post("/rest/v1/item", headers=right, json={"name": "b"}).json() == [{"id": 2, "name": "b"}]
+        assert client.post("/rest/v1/names", headers=right, json={"name": "b"}).status_code == 405
+        assert client.get("/rest/v1/item", headers={**right, "host": "elsewhere"}).status_code == 200
+
+
 def test_without_a_project_it_asks_for_a_url_or_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -326,7 +357,7 @@ def test_the_command_runs_until_it_is_told_to_stop(tmp_path: Path, workers: int)
     path = make_file(tmp_path, "CREATE TABLE [a b] (id INTEGER PRIMARY KEY); INSERT INTO [a b] VALUES (1)")
     command = [sys.executable, "-c", "from fastapi_sqlalchemy.cli import main; main()", "serve", str(path)]
     process = subprocess.Popen(
-        [*command, "--port", "0", "--workers", str(workers)],
+        [*command, "--port", "0", "--workers", str(workers), "--postgrest"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -342,6 +373,8 @@ def test_the_command_runs_until_it_is_told_to_stop(tmp_path: Path, workers: int)
         base = next(found for line in shown if (found := line.partition("Start page: ")[2].strip()))
         assert httpx2.get(f"{base}a%20b", timeout=20).json() == [{"id": 1}]
         assert any(line.startswith("/a%20b") for line in shown)
+        assert f"PostgREST: {base}rest/v1\n" in shown
+        assert httpx2.get(f"{base}rest/v1/a%20b?select=key:id", timeout=20).json() == [{"key": 1}]
     finally:
         process.send_signal(signal.SIGTERM)
         rest, _ = process.communicate(timeout=20)

@@ -21,6 +21,7 @@ from starlette.responses import FileResponse, Response
 from ..admin import Admin
 from ..database import SQLAlchemy
 from ..exceptions import ConfigurationError
+from ..rest import postgrest
 from ..rest.diagram import diagram
 from ..rest.narrowing import is_table
 from ..rest.reflect import Reflection, reflect
@@ -67,6 +68,7 @@ class ServeSettings:
     schema: str | None = None
     token_env: str | None = None
     admin: bool = False
+    postgrest: bool = False
     no_login: bool = False
     admin_hash: str | None = field(default=None, repr=False)
 
@@ -181,6 +183,8 @@ def create_app(settings: ServeSettings, found: tuple[Database, Reflection] | Non
 
     for router in reflection.routers(dependencies=dependencies):
         app.include_router(router)
+    if settings.postgrest:  # after the paths of rows, which a table named rest may have there
+        postgrest.mount(app, tables=reflection, dependencies=dependencies)
     return app
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..exceptions import ConfigurationError, MissingExtraError
+from ..rest.postgrest import PREFIX
 from ..web.requests import is_loopback
 from .admin_access import admin_of
 from .application import ServeSettings, create_app, read_database
@@ -39,6 +40,9 @@ def serve(
     exclude: Annotated[str | None, typer.Option(help="Tables and views to leave out, comma separated.")] = None,
     schema: Annotated[str | None, typer.Option(help="The schema, where it is not the default one.")] = None,
     admin: Annotated[bool, typer.Option("--admin", help="Add the admin: pages to look at and change rows.")] = False,
+    postgrest: Annotated[
+        bool, typer.Option("--postgrest", help="Add PostgREST's wire at /rest/v1, for clients such as supabase-js.")
+    ] = False,
     no_login: Annotated[bool, typer.Option("--no-login", help="The admin without a login, on this machine.")] = False,
     token_env: Annotated[
         str | None, typer.Option(help="The environment variable with the bearer token that every request needs.")
@@ -55,6 +59,7 @@ def serve(
         schema=schema,
         token_env=token_env,
         admin=admin,
+        postgrest=postgrest,
         no_login=no_login,
     )
     if no_login and not (admin and is_loopback(host)):
@@ -97,7 +102,9 @@ def _run(settings: ServeSettings, port: int, workers: int) -> None:
             app = create_app(settings, found)
         keep()
         base = _base(listener)
-        report(found[0].label, found[1], base, str(app.docs_url), () if admin is None else admin.lines(app, base))
+        lines = [("PostgREST", f"{base}{PREFIX}")] if settings.postgrest else []
+        lines += () if admin is None else admin.lines(app, base)
+        report(found[0].label, found[1], base, str(app.docs_url), lines)
         if workers == 1:
             uvicorn.Server(uvicorn.Config(app, server_header=False)).run(sockets=[listener])
             return
