@@ -503,6 +503,9 @@ def test_what_cannot_be_spoken_is_refused_when_the_router_is_made() -> None:
     class Narrow(BaseModel):
         name: str = ""
 
+    class Guard:
+        def before_replace(self, session: Any, values: Any, row: Any) -> None: ...
+
     class Coded(base):
         code: Mapped[str] = mapped_column(primary_key=True)
         name: Mapped[str]
@@ -512,6 +515,7 @@ def test_what_cannot_be_spoken_is_refused_when_the_router_is_made() -> None:
         (Plain, {"dialects": ["simple-rest", "postgrest"]}, ["'postgrest'", "simple-rest, json-server"]),
         (Plain, {"dialects": "json_server"}, ["'json_server'", "simple-rest, json-server"]),
         (Plain, {"dialects": BOTH, "envelope": True}, ["envelope"]),
+        (Plain, {"dialects": BOTH, "hooks": Guard()}, ["before_replace", "before_update"]),
         (Other, {"dialects": BOTH}, ["Other.id", 'exclude=("id",)']),
         (Part, {"dialects": BOTH}, ["Part.id"]),
         (keyless, {"dialects": BOTH}, ["keyless", "key"]),

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ...exceptions import ConfigurationError
 from ..endpoints import JSON, Endpoints
 from ..listing import media_type
 from ..parameters import query_pairs
@@ -26,10 +27,19 @@ EXPOSED = "Content-Range, X-Total-Count, Link"
 
 
 class Edge:
-    """Turns the requests of one router that speaks dialects. Everything between is done by the endpoints as ever."""
+    """Turns the requests of one router that speaks dialects. Everything between is done by the endpoints as ever.
+
+    Raises ``ConfigurationError`` for hooks of a replace that no request would call.
+    """
 
     def __init__(self, endpoints: Endpoints) -> None:
         settings = endpoints.settings
+        for moment in ("before", "after"):
+            if f"{moment}_replace" in settings.hooks and f"{moment}_update" not in settings.hooks:
+                raise ConfigurationError(
+                    f"The hook {moment}_replace is never called on a router with dialects, where PUT is an update: "
+                    f"give its hooks a {moment}_update."
+                )
         self._endpoints = endpoints
         self._grammar = Grammar(settings.dialects, settings.resource, settings.identity, settings.query)
         self._created = ReturnedRow(settings, "Create")

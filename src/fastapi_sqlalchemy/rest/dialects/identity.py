@@ -47,7 +47,7 @@ class Identity:
         names = [item.name for item in self.resource.key]
         return [
             {ID: self._of([row[name] for name in names]), **item}
-            if is_dict(item) and ID not in item and all(name in row for name in names)
+            if is_dict(item) and ID not in item and is_dict(row) and all(name in row for name in names)
             else item
             for row, item in zip(rows, shaped, strict=True)
         ]
