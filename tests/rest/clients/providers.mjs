@@ -127,6 +127,8 @@ async function reactAdmin(client, provider, embed) {
   const lines = await go("getList", "lines", { pagination: page(1, 3), sort: { field: "id", order: "ASC" }, filter: { order_id: 2 } },
     (found) => assert.deepEqual([ids(found), found.total], [["2,a", "2,b~2Fc", "2,d~2Ce"], 3]));
   await go("getMany", "lines", { ids: ["3,b~2Fc", "1,a"] }, same(["1,a", "3,b~2Fc"]));
+  const several = Array.from({ length: 240 }, (_, number) => `${1 + (number % 60)},${"abcd"[Math.floor(number / 60)]}`);
+  await go("getMany", "lines", { ids: several }, same(["1,a", "2,a", "3,a"]));
   const line = lines.data[1];
   await go("getOne", "lines", { id: line.id }, (found) => assert.deepEqual(found.data, line));
   await go("update", "lines", { id: line.id, data: { ...line, amount: 5 }, previousData: line }, (found) =>

@@ -16,6 +16,7 @@ from ..narrowing import is_dict
 from ..query.errors import InvalidValueError
 from ..resource import Resource
 from ..serialize import dump_json
+from .members import joined_members
 
 __all__ = ["ID", "Identity", "identity_of"]
 
@@ -58,19 +59,26 @@ class Identity:
     def condition(self, texts: Sequence[str]) -> str:
         """Return the JSON filter that finds the rows of these ids, which are keys as a path has them.
 
-        Raises :class:`InvalidValueError` for what is no key.
+        Keys that differ in their last part alone are one condition. Raises :class:`InvalidValueError` for what is no
+        key.
         """
-        names = [item.name for item in self.resource.key]
-        found: list[str] = []
+        key = self.resource.key
+        groups: dict[tuple[str, ...], list[str]] = {}
         for text in texts:
             try:
-                values = decode_key(self.resource.key, text)
+                parts = [_json(value) for value in decode_key(key, text)]
             except MalformedKeyError as error:
                 raise InvalidValueError(f"is no key: {error}") from None
             except KeyNotFoundError:
                 continue
-            found.append("{" + ",".join(_member(*member) for member in zip(names, values, strict=True)) + "}")
-        return f'{{"or":[{",".join(found)}]}}' if found else self._nothing
+            groups.setdefault(tuple(parts[:-1]), []).append(parts[-1])
+        if not groups:
+            return self._nothing
+        found: list[str] = []
+        for first, last in groups.items():
+            members = [(f"{item.name}__eq", value) for item, value in zip(key, first, strict=False)]
+            found.append(joined_members([*members, (f"{key[-1].name}__in", f"[{','.join(last)}]")]))
+        return f'{{"or":[{",".join(found)}]}}'
 
     @property
     def _nothing(self) -> str:
@@ -86,9 +94,8 @@ class Identity:
         return {**schema, "description": "The key, under the name that clients of a dialect look for."}
 
 
-def _member(name: str, value: Any) -> str:
-    text = json.dumps(value) if isinstance(value, str) else dump_json(value).decode()
-    return f"{json.dumps(name + '__eq')}:{text}"
+def _json(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, str) else dump_json(value).decode()
 
 
 def identity_of(resource: Resource, read_schema: type[BaseModel] | None = None) -> Identity | None:
