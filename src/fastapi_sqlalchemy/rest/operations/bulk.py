@@ -12,7 +12,7 @@ from ...web.problems import Problem, ProblemError
 from ..resource import Resource
 from .references import check_references
 from .rows import Target, dialect_of
-from .write import Values, affected, columns_of, delete, needs_unit_of_work, now, prepare_session, update
+from .write import Values, affected, columns_of, delete, needs_unit_of_work, not_found, now, prepare_session, update
 
 __all__ = ["TooManyRowsError", "among_keys", "bulk_delete", "bulk_update", "matching_keys"]
 
@@ -55,9 +55,13 @@ def bulk_update(session: Session, target: Target, criteria: Criteria, values: Va
     _refuse_many(session, target, criteria, max_affected)
     if not values:
         return len(_keys(session, target, criteria, max_affected))
+    changed = None if target.ownership.is_plain else _keys(session, target, criteria, max_affected)
     table: Any = resource.table
     statement = sa.update(table).where(_where(session, target, criteria)).values(columns_of(resource, values))
-    return _bounded(affected(session, statement), max_affected)
+    number = _bounded(affected(session, statement), max_affected)
+    if changed and len(_keys(session, target, [among_keys(resource, changed)], max_affected)) < len(changed):
+        raise not_found(resource)  # a row would leave those of the caller
+    return number
 
 
 def bulk_delete(session: Session, target: Target, criteria: Criteria, max_affected: int) -> int:
