@@ -51,6 +51,7 @@ REFUSED = [
     ("book?id=in.(1,x)", 400, "22P02"),
     ("book?price=eq.NaN", 400, "22P02"),
     ("book?printed=gt.yesterday", 400, "22P02"),
+    ("book?id=adj.(1,2)", 400, "PGRST127"),
     ("book?id=is.one", 400, "PGRST100"),
     ("book?id=is.true", 400, "42804"),
     ("book?id=like.1*", 404, "42883"),

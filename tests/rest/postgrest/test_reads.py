@@ -68,6 +68,24 @@ def test_filters(shelves: Any, query: str, expected: list[int]) -> None:
     assert ids(shelves.rows(f"book?select=id&order=id&{query}")) == expected
 
 
+def test_regular_expressions_where_the_database_has_them(shelves: Any) -> None:
+    if shelves.family == "sqlite":
+        assert shelves.refused("book?title=match.^A") == (400, "PGRST127")
+        return
+    for query, expected in (
+        ("title=match.^A", [1]),
+        ("title=match.^a", []),
+        ("title=imatch.^a", [1]),
+        ("title=not.imatch.A$", [2, 3]),
+        ("title=match(any).{^A,^D}", [1, 4]),
+        ("or=(title.match.^A,id.eq.2)", [1, 2]),
+    ):
+        assert ids(shelves.rows(f"book?select=id&order=id&{query}")) == expected
+    assert shelves.refused("book?title=match.(") == (400, "22P02")
+    assert shelves.refused("book?title=match.") == (400, "22P02")
+    assert shelves.refused("book?pages=match.1") == (404, "42883")
+
+
 def test_true_false_and_unknown_are_told_apart(shelves: Any) -> None:
     for word, expected in (("true", [1]), ("false", [2]), ("unknown", [3]), ("null", [3])):
         assert ids(shelves.rows(f"author?active=is.{word}")) == expected

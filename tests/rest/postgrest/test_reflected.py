@@ -35,6 +35,12 @@ INSERT INTO {q}Order / Details{q} VALUES (1, 5, 7);
 INSERT INTO loose VALUES ('a'), ('a')
 """
 
+PAGES = """
+CREATE TABLE page (id INT PRIMARY KEY, body TEXT, words TSVECTOR, tags TEXT[], data JSONB, raw JSON, at CIDR[]);
+INSERT INTO page VALUES (1, 'The fat cats', 'cat fat', '{a,b}', '{"k": [1]}', '{"x": 1}', '{10.0.0.0/8}'),
+  (2, 'A rat', 'rat', '{c}', '{}', NULL, '{}')
+"""
+
 
 def guard(request: Request) -> None:
     if request.headers.get("authorization") != "Bearer right":
@@ -93,6 +99,46 @@ def test_a_database_is_served(served: Any) -> None:
         response = served.get(f"/api/{path}", headers={"Authorization": "Bearer wrong"})
         assert (response.status_code, response.json()["code"]) == (401, "PGRST301")
         assert response.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.backends("postgresql")
+def test_postgresql_searches_texts_arrays_and_json(database_url: str) -> None:
+    db = SQLAlchemy(database_url)
+    with db.engine.begin() as connection:
+        for statement in PAGES.split(";"):
+            connection.exec_driver_sql(statement)
+    app = FastAPI()
+    postgrest.mount(app, tables=reflect(db))
+    with TestClient(app) as client:
+        pages = postgrest_client(client).from_("page")
+
+        def found(name: str, *arguments: Any) -> list[int]:
+            return [row["id"] for row in getattr(pages.select("id").order("id"), name)(*arguments).execute().data]
+
+        assert found("text_search", "body", "cat & !dog") == found("text_search", "words", "cat") == [1]
+        assert found("text_search", "body", "fat cats", {"type": "plain", "config": "english"}) == [1]
+        assert found("text_search", "body", "fat -rat", {"type": "web_search"}) == [1]
+        assert found("text_search", "body", "fat cats", {"type": "phrase"}) == [1]
+        assert found("contains", "tags", ["a"]) == found("overlaps", "tags", ["a", "x"]) == [1]
+        assert found("contained_by", "tags", ["c", "d"]) == [2]
+        assert found("contains", "data", {"k": [1]}) == found("contains", "raw", {"x": 1}) == [1]
+        assert found("contains", "at", ["10.0.0.0/8"]) == [1]
+        assert found("or_", "tags.cs.{c},body.imatch.CATS") == [1, 2]
+        for query, status, code in (
+            ("body=fts.a b c", 400, "42601"),
+            ("body=fts(nope).a", 400, "42704"),
+            ("tags=cs.{a", 400, "22P02"),
+            ("data=cs.{", 400, "22P02"),
+            ("data=ov.{}", 404, "42883"),
+            ("id=fts.a", 404, "42883"),
+            ("body=cs.{a}", 404, "42883"),
+            ("at=cs.{x}", 400, "22P02"),
+        ):
+            response = client.get(f"/rest/v1/page?{query}")
+            assert (response.status_code, response.json()["code"]) == (status, code), query
+        assert client.portal is not None
+        client.portal.call(db.adispose)
+    db.dispose()
 
 
 def test_what_cannot_be_mounted_is_told() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from fastapi import APIRouter, FastAPI, params
+from sqlalchemy import exc as sa_exc
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -33,6 +35,10 @@ PREFIX = "/rest/v1"
 
 _METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS")
 
+_SEARCH = re.compile(r"tsquery\(| (?:@>|<@|&&) ")
+_SEARCH_FAULTS = {"42601": 400, "42704": 400, "42883": 404}
+"""SQLSTATEs of a text that is no query, of a configuration and of an operator that are not there, with the status."""
+
 _T = TypeVar("_T")
 
 
@@ -42,6 +48,14 @@ class PostgrestRoute(CRUDRoute):
     def response(self, problem: Problem) -> Response:
         """Return a problem as PostgREST would."""
         return error_response(problem)
+
+    def failed(self, error: Exception, request: Request) -> Response | None:
+        """Return what an error is answered with: a search that PostgreSQL cannot make is the client's fault."""
+        if isinstance(error, sa_exc.DBAPIError) and _SEARCH.search(error.statement or ""):
+            state = getattr(error.orig, "sqlstate", None)
+            if state in _SEARCH_FAULTS:
+                error = failure(_SEARCH_FAULTS[state], state, "What is searched for is not valid for its column.")
+        return super().failed(error, request)
 
 
 def mount(

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ...web.problems import ProblemError
 from ..fields import Field
 from ..query.budget import Budget
 from ..query.errors import InvalidValueError, listed, shown
 from ..query.kinds import Kind, kind_of, operators_of
+from ..query.operands import Family
+from ..query.searches import SEARCHES, check_search, is_for
 from ..query.settings import QuerySettings
 from ..query.tree import And, Comparison, Node, Not, Or
 from ..query.values import parse_text
@@ -39,7 +42,7 @@ class NodeMaker:
     """Makes nodes of the conditions on one resource.
 
     ``embedded`` gives the node of related rows by the name of their embedding; ``settings`` and ``budget`` bound what
-    one request may ask.
+    one request may ask; ``family`` is that of the database.
     """
 
     resource: Resource
@@ -47,6 +50,7 @@ class NodeMaker:
     embedded: Mapping[str, Callable[[], Node]]
     settings: QuerySettings
     budget: Budget
+    family: Family
 
     def node(self, written: Written) -> Node:
         """Return the node of a condition or of a tree of them. Raises a problem."""
@@ -99,13 +103,9 @@ class NodeMaker:
     def _compared(self, field: Field, written: Condition) -> Node:
         operator = _OPERATORS.get(written.operator)
         if operator is None:
-            raise not_supported(
-                f"The operator {written.operator} is not supported.", hint=f"There is: {listed(_OPERATORS)}, is."
-            )
+            return self._searched(field, written)
         if operator not in operators_of(field):
-            raise failure(
-                404, "42883", f"The column {self.table}.{field.name} has no operator {written.operator} for its type."
-            )
+            raise self._no_operator(field, written.operator)
         if isinstance(written.value, str):
             found: Node = Comparison(field, operator, self._value(field, operator, written.value))
             if written.operator == "isdistinct":
@@ -121,6 +121,24 @@ class NodeMaker:
             return Comparison(field, "in", self._values(field, "in", written.value))
         parts = tuple(Comparison(field, operator, value) for value in self._values(field, operator, written.value))
         return Or(parts) if written.quantifier == "any" else And(parts)
+
+    def _searched(self, field: Field, written: Condition) -> Node:
+        operator = written.operator
+        there = [*_OPERATORS, "is", *(name for name, families in SEARCHES.items() if self.family in families)]
+        if operator not in there:
+            raise not_supported(f"The operator {operator} is not supported here.", hint=f"There is: {listed(there)}.")
+        if not is_for(field, operator):
+            raise self._no_operator(field, operator)
+        texts = (written.value,) if isinstance(written.value, str) else written.value
+        settings = () if written.argument is None else (check_search(written.argument),)
+        self.budget.values(len(texts))
+        parts = tuple(Comparison(field, operator, (*settings, check_search(text))) for text in texts)
+        if written.quantifier is None:
+            return parts[0]
+        return Or(parts) if written.quantifier == "any" else And(parts)
+
+    def _no_operator(self, field: Field, operator: str) -> ProblemError:
+        return failure(404, "42883", f"The column {self.table}.{field.name} has no operator {operator} for its type.")
 
     def _values(self, field: Field, operator: str, texts: Sequence[str]) -> tuple[object, ...]:
         return tuple(self._value(field, operator, text) for text in texts)

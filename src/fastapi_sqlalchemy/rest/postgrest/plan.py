@@ -11,6 +11,7 @@ from ..operations.include import Branch
 from ..query.budget import Budget
 from ..query.errors import InvalidValueError, listed, shown
 from ..query.kinds import is_sortable
+from ..query.operands import Family
 from ..query.settings import QuerySettings
 from ..query.tree import And, Node, Related, SortKey
 from ..relations import Relation
@@ -116,14 +117,20 @@ class Plan:
         yield from reached_by(self.level.nodes)
 
 
-def read_plan(resource: Resource, names: Names, pairs: Iterable[tuple[str, str]], settings: QuerySettings) -> Plan:
-    """Return what the parameters of a request ask for. Raises a problem for the first fault."""
-    return _Reader(names, settings).read(resource, list(pairs))
+def read_plan(
+    resource: Resource, names: Names, pairs: Iterable[tuple[str, str]], settings: QuerySettings, family: Family
+) -> Plan:
+    """Return what the parameters of a request ask for; ``family`` is that of the database.
+
+    Raises a problem for the first fault.
+    """
+    return _Reader(names, settings, family).read(resource, list(pairs))
 
 
 class _Reader:
-    def __init__(self, names: Names, settings: QuerySettings) -> None:
+    def __init__(self, names: Names, settings: QuerySettings, family: Family) -> None:
         self.names = names
+        self.family: Family = family
         self.settings = settings
         self.budget = Budget(settings)
         self.embeddings = 0
@@ -167,7 +174,7 @@ class _Reader:
         readable = level.resource.readable
         for item in items:
             if isinstance(item, Star):
-                level.fields += readable.values()
+                level.fields += (self._column(level, Column(name)) for name in readable)
             elif isinstance(item, Column):
                 level.fields.append(self._column(level, item))
             else:
@@ -279,6 +286,7 @@ class _Reader:
             {name: self._counted(item) for name, item in level.embedded.items()},
             self.settings,
             self.budget,
+            self.family,
         )
         self.conditions += sum(_size(item) for item in level.written)
         if self.conditions > self.settings.max_nodes:

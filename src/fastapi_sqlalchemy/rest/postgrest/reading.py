@@ -26,7 +26,7 @@ async def read_rows(request: Request, tables: Tables, served: Served) -> Respons
     preferences = Preferences.of(request)
     answer = answer_for(request)
     settings = served.work.settings.query
-    plan = read_plan(served.resource, tables.names, served.pairs(request), settings)
+    plan = read_plan(served.resource, tables.names, served.pairs(request), settings, served.family)
     level = plan.level
     limit, offset = read_range(request, level.limit, level.offset, settings)
     target = await served.target(request, plan.reached())

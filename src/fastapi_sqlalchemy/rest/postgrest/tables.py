@@ -13,6 +13,7 @@ from ..endpoints import Endpoints
 from ..operations.rows import Target
 from ..parameters import query_pairs
 from ..query.errors import shown
+from ..query.operands import Family, family_of
 from ..resource import Resource, entity_of
 from .errors import failure
 
@@ -52,6 +53,11 @@ class Served:
         if self.endpoints is None:
             raise failure(500, "unreadable", f"The database cannot read the view {self.name}.")
         return self.endpoints
+
+    @property
+    def family(self) -> Family:
+        """Which rules the database follows."""
+        return family_of(self.work.settings.db.url.get_backend_name())
 
     def pairs(self, request: Request) -> list[tuple[str, str]]:
         """Return the parameters of a request that no dependency reads."""

@@ -42,7 +42,8 @@ class _Change:
         self.preferences = Preferences.of(request)
         self.answer = answer_for(request)
         pairs = served.pairs(request)
-        self.plan: Plan = read_plan(served.resource, tables.names, pairs, served.work.settings.query)
+        settings = served.work.settings.query
+        self.plan: Plan = read_plan(served.resource, tables.names, pairs, settings, served.family)
         self.level: Level = self.plan.level
 
     @property

@@ -18,6 +18,7 @@ from ..fields import Field
 from .kinds import PATTERNS, Kind, base_type, kind_of
 from .operands import Family, Variant, is_decorated
 from .patterns import LIKE_ESCAPE
+from .searches import searched
 
 __all__ = ["Take", "as_text", "condition"]
 
@@ -54,6 +55,8 @@ def condition(
         return found if variant == "null" else sa.not_(found)
     if operator in PATTERNS:
         return _matches(as_text(column, field, family), variant, take, family)
+    if variant in ("search", "configured_search"):
+        return searched(column, field, operator, take, family, configured=variant == "configured_search")
     several = operator in ("in", "not_in")
     if variant == "moment":
         several = operator in ("eq", "ne", "in", "not_in")

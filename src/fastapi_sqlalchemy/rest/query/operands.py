@@ -18,6 +18,7 @@ from ..fields import Field
 from .kinds import PATTERNS, Kind, base_type, is_typeless, kind_of
 from .lists import LISTS
 from .patterns import Pattern
+from .searches import SEARCHES
 
 __all__ = ["Family", "Operand", "Variant", "family_of", "is_decorated", "is_single", "operand_of", "pattern_operand"]
 
@@ -36,6 +37,8 @@ Variant: TypeAlias = Literal[
     "ilike",
     "folded_like",
     "translated",
+    "search",
+    "configured_search",
 ]
 
 _INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
@@ -61,9 +64,9 @@ class Operand(NamedTuple):
     values: tuple[Any, ...] = ()
 
 
-def family_of(dialect: sa.Dialect) -> Family:
-    """Return which rules a dialect follows."""
-    return _FAMILIES.get(dialect.name, "other")
+def family_of(dialect: sa.Dialect | str) -> Family:
+    """Return which rules a dialect follows, by itself or by its name."""
+    return _FAMILIES.get(dialect if isinstance(dialect, str) else dialect.name, "other")
 
 
 def operand_of(field: Field, operator: str, value: Any, dialect: sa.Dialect, family: Family) -> Operand:
@@ -72,6 +75,8 @@ def operand_of(field: Field, operator: str, value: Any, dialect: sa.Dialect, fam
         return Operand("null" if value else "not_null")
     if operator in PATTERNS:
         return pattern_operand(value, family, field)
+    if operator in SEARCHES:
+        return Operand("search" if len(value) == 1 else "configured_search", value)
     kind = kind_of(field)
     several = operator in LISTS
     if family == "mysql" and kind in (Kind.TEXT, Kind.OPAQUE) and not is_decorated(field):

@@ -269,6 +269,8 @@ def _has_numbers(field: Field) -> bool:
 
 def _bytes(field: Field, text: str) -> bytes:
     check_text(text, MAX_TEXT * 4)
+    if text.startswith("\\x"):
+        text = _of_hex(text)
     standard = text.translate({0x2D: "+", 0x5F: "/", 0x20: "+"})
     if not _BASE64.fullmatch(standard):
         raise InvalidValueError("must be in base64", "bytes_invalid_encoding")
@@ -279,6 +281,14 @@ def _bytes(field: Field, text: str) -> bytes:
     if field.max_length is not None and len(value) > field.max_length:
         raise InvalidValueError(f"must have at most {field.max_length} bytes", "bytes_too_long")
     return value
+
+
+def _of_hex(text: str) -> str:
+    """PostgreSQL's own form of bytes, in base64."""
+    try:
+        return base64.b64encode(bytes.fromhex(text[2:])).decode()
+    except ValueError:
+        raise InvalidValueError("must be in base64", "bytes_invalid_encoding") from None
 
 
 def _never(_field: Field, _text: str) -> Any:
