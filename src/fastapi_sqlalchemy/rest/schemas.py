@@ -46,6 +46,7 @@ BodyKind: TypeAlias = Literal["Create", "Update", "Replace", "Upsert"]
 MAX_JSON_DEPTH = 31  # what the JSON_VALID of MariaDB takes
 _TEXT_PATTERN = r"^[^\x00]*$"
 _BASE64_PATTERN = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+_HEX = re.compile(r"\\x(?:[0-9A-Fa-f]{2})*", re.ASCII)
 _DATETIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME = re.compile(r"\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:[Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
@@ -351,6 +352,8 @@ def _array_type(sql_type: sa.ARRAY[Any]) -> Any:
 
 def _bytes_type(field: Field) -> Any:
     def decode(value: Any) -> bytes:
+        if isinstance(value, str) and _HEX.fullmatch(value):  # PostgreSQL's own form
+            value = _encode(bytes.fromhex(value[2:]))
         if not isinstance(value, str) or not re.fullmatch(_BASE64_PATTERN, value.replace("-", "+").replace("_", "/")):
             raise ValueError("must be a string in base64")
         raw = base64.b64decode(value.replace("-", "+").replace("_", "/"))

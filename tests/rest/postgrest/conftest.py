@@ -174,6 +174,7 @@ def declare(db: SQLAlchemy) -> dict[str, Any]:
         left: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
         right: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
         text: Mapped[str | None] = mapped_column(sa.String(10))
+        data: Mapped[bytes | None] = mapped_column(sa.LargeBinary(20))
 
     class Draft(SoftDeleteMixin, base):
         id: Mapped[int] = mapped_column(primary_key=True)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from postgrest import APIError
+
+from fastapi_sqlalchemy import SQLAlchemy
+from fastapi_sqlalchemy.rest import CRUDRouter, postgrest
 
 MINE = {"x-user": "1"}
 BACK = {"prefer": "return=representation"}
@@ -59,6 +65,15 @@ def test_the_client_inserts(library: Any) -> None:
     with pytest.raises(APIError) as raised:
         tags.insert({"name": "old"}).execute()
     assert raised.value.code == "23505"
+
+
+def test_bytes_have_the_form_of_postgresql(library: Any) -> None:
+    pairs = library.rest.from_("pair")
+    new = pairs.insert({"left": 5, "right": 5, "data": b"\x00\xff"}).select("data", "text:data::text").execute()
+    assert new.data == [{"data": "\\x00ff", "text": "\\x00ff"}]
+    assert [row["left"] for row in pairs.select("*").eq("data", "\\x00ff").execute().data] == [5]
+    assert refused(library, "POST", "pair", {"left": 6, "right": 6, "data": "\\x0"}) == (400, "22P02")
+    assert library.refused("pair?data=eq.\\xzz") == (400, "22P02")
 
 
 def test_columns_and_what_rows_leave_out(library: Any) -> None:
@@ -134,7 +149,9 @@ def test_a_delete_deletes_what_its_filter_finds(library: Any) -> None:
     response = send(library, "DELETE", "book?id=eq.2")
     assert (response.status_code, response.content, response.headers["content-range"]) == (204, b"", "*/*")
     assert library.rows("book?select=id&order=id") == [{"id": 1}, {"id": 3}]
-    assert send(library, "DELETE", "pair?left=eq.1&right=eq.2", **BACK).json() == [{"left": 1, "right": 2, "text": "b"}]
+    assert send(library, "DELETE", "pair?left=eq.1&right=eq.2", **BACK).json() == [
+        {"left": 1, "right": 2, "text": "b", "data": None}
+    ]
     assert refused(library, "DELETE", "author?id=eq.1") == (409, "23503")
     library.insert("Draft", {"id": 1, "text": "a"})
     assert send(library, "DELETE", "draft?id=eq.1&select=id", **BACK).json() == [{"id": 1}]
@@ -182,3 +199,22 @@ def test_another_owners_rows_cannot_be_reached(library: Any) -> None:
     assert theirs() == before
     for method in ("POST", "PATCH", "DELETE"):
         assert refused(library, method, "note?id=eq.1", {"text": "x"}) == (401, "PGRST301")
+
+
+def test_a_change_takes_no_row_away_from_its_owner(sqlite_url: str) -> None:
+    db = SQLAlchemy(sqlite_url)
+    table = sa.Table("note", db.metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("owner", sa.Integer))
+    app = FastAPI()
+    app.include_router(CRUDRouter(table, db=db, bulk=True, scope_query=lambda: table.c.owner < 3))
+    postgrest.mount(app, db=db, tables=[table], write=True)
+    db.create_all()
+    with db.engine.begin() as connection:
+        connection.execute(sa.insert(table), [{"id": 1, "owner": 1}, {"id": 2, "owner": 2}])
+    with TestClient(app) as client:
+        for path in ("/rest/v1/note?id=gt.0", "/note?id__gt=0"):
+            assert client.patch(path, json={"owner": 7}).status_code == 404
+            assert client.patch(path, json={"owner": 2}).status_code in (200, 204)
+        assert [row["owner"] for row in client.get("/rest/v1/note").json()] == [2, 2]
+        assert client.portal is not None
+        client.portal.call(db.adispose)
+    db.dispose()

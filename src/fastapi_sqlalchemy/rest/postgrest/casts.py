@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
 from ..fields import Field
-from ..narrowing import is_dict, is_items
+from ..narrowing import is_binary, is_dict, is_items
 from ..query.errors import listed, shown
 from ..serialize import dump_json, plain
 from .errors import failure
@@ -24,6 +24,8 @@ _RANGES: Final = {2: 2**15, 4: 2**31, 8: 2**63}
 def shown_as(field: Field, path: tuple[str, ...], as_text: bool, cast: str | None) -> Callable[[Any], Any] | None:
     """Return what turns a value of a column into the one that was asked for; None where that is the same.
 
+    Bytes are in PostgreSQL's own form, ``\\x`` and hexadecimal digits.
+
     Raises the problem of a type that no value is cast to, or of a path into what is no JSON.
     """
     if path and field.python_type not in (dict, list):
@@ -31,7 +33,7 @@ def shown_as(field: Field, path: tuple[str, ...], as_text: bool, cast: str | Non
     if cast is not None and cast not in _CASTS:
         raise failure(400, "42704", f'type "{shown(cast)}" does not exist', hint=f"There is: {listed(_CASTS)}.")
     if not path and cast is None:
-        return None
+        return _hex if field.python_type is bytes else None
     convert = None if cast is None else _CASTS[cast]
 
     def show(value: Any) -> Any:
@@ -47,6 +49,10 @@ def shown_as(field: Field, path: tuple[str, ...], as_text: bool, cast: str | Non
             raise failure(400, "22P02", msg) from None
 
     return show
+
+
+def _hex(value: Any) -> Any:
+    return f"\\x{bytes(value).hex()}" if is_binary(value) else value
 
 
 def _at(value: Any, path: tuple[str, ...]) -> Any:
@@ -72,7 +78,7 @@ def _text(value: Any) -> str:
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, dt.datetime):
         return value.isoformat(sep=" ")
-    return str(plain(value))
+    return str(plain(_hex(value)))
 
 
 def _integer(size: int) -> Callable[[Any], int]:
