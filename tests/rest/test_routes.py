@@ -7,6 +7,13 @@ import re
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from sqlalchemy.orm import Mapped, mapped_column
+
+from fastapi_sqlalchemy import SQLAlchemy
+from fastapi_sqlalchemy.rest import CRUDRouter
 
 JSON = {"content-type": "application/json"}
 
@@ -217,6 +224,36 @@ def test_a_bulk_change_follows_relations(shop: Any) -> None:
     assert shop.client.delete("/authors?books__isnull=true").json() == {"affected": 0}
     assert shop.client.delete("/books?author.name=Bob").json() == {"affected": 3}
     assert shop.client.delete("/authors?books__isnull=true").json() == {"affected": 1}
+
+
+def test_a_sum_of_integers_is_exact_however_large(database_url: str) -> None:
+    db = SQLAlchemy(database_url)
+
+    class Sale(db.Base):  # type: ignore[misc, name-defined]
+        id: Mapped[int] = mapped_column(primary_key=True)
+        kind: Mapped[str] = mapped_column(sa.String(5))
+        cents: Mapped[int | None] = mapped_column(sa.BigInteger)
+
+    most = 2**63 - 1
+    amounts = {"high": [most, most, most], "low": [-most - 1, -most - 1, 1], "zero": [most, -most], "none": [None]}
+    app = FastAPI()
+    app.include_router(CRUDRouter(Sale, db=db, aggregates=True))
+    with TestClient(app) as client:
+        db.create_all()
+        with db.engine.begin() as connection:
+            rows = [{"kind": kind, "cents": amount} for kind, given in amounts.items() for amount in given]
+            connection.execute(sa.insert(Sale.__table__), rows)
+        groups = client.get("/sale/-/aggregate?group_by=kind&sum=cents").json()
+        expected = {"high": 3 * most, "low": -2 * most - 1, "zero": 0, "none": None}
+        assert {group["kind"]: group["sum_cents"] for group in groups} == expected
+        assert client.get("/sale/-/aggregate?sum=cents&kind=no").json() == [{"sum_cents": None}]
+        if db.engine.name == "sqlite":
+            with db.engine.begin() as connection:
+                connection.execute(
+                    sa.text("INSERT INTO sale (kind, cents) VALUES ('raw', 2.5), ('raw', 'x'), ('raw', 4)")
+                )
+            assert client.get("/sale/-/aggregate?sum=cents&kind=raw").json() == [{"sum_cents": 6.5}]
+    db.dispose()
 
 
 def test_aggregates_group_and_filter(shop: Any) -> None:
