@@ -250,8 +250,7 @@ def test_a_sum_of_integers_is_exact_however_large(database_url: str) -> None:
         if db.engine.name == "sqlite":
             with db.engine.begin() as connection:
                 connection.execute(
-                raw = "INSERT INTO sale (kind, cents) VALUES ('raw', 2.5), ('raw', 'x'), ('raw', 4)"
-                connection.execute(sa.text(raw))
+                    sa.text("INSERT INTO sale (kind, cents) VALUES ('raw', 2.5), ('raw', 'x'), ('raw', 4)")
                 )
             assert client.get("/sale/-/aggregate?sum=cents&kind=raw").json() == [{"sum_cents": 6.5}]
     db.dispose()
