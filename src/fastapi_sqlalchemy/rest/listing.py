@@ -108,7 +108,20 @@ class Listing:
     async def _read_shortly(
         self, request: Request, target: Target, query: ListQuery, selection: Selection
     ) -> Page | None:
-        """The same without a session, where nobody can tell; None where the session has to do it."""
+        found = await self.read_shortly(target, query, selection)
+        if found is None:
+            return None
+        planned, rows, total = found
+        ordering = planned.ordering
+        return self._make(request, query, ordering, rows, ordering.values_of(selection.fields), total)
+
+    async def read_shortly(
+        self, target: Target, query: ListQuery, selection: Selection
+    ) -> tuple[Planned, list[Row], int | None] | None:
+        """Read the rows of a page and one more without a session, where nobody can tell, and count them if asked to.
+
+        None where the session has to do it: what is seen depends on the caller, or a value is not plain.
+        """
         if not target.ownership.is_open or query.count == "estimated":
             return None
         reads = self.endpoints.short_way.open()
@@ -122,8 +135,7 @@ class Listing:
             rows, total = await reads.run(_page_and_total(planned, counting, probe), snapshot=snapshot)
         except GiveWay:
             return None
-        ordering = planned.ordering
-        return self._make(request, query, ordering, rows, ordering.values_of(selection.fields), total)
+        return planned, rows, total
 
     def probe(self, query: ListQuery, dialect: sa.Dialect) -> sa.Select[Any] | None:
         """Return what tells at once about how many rows SQLite would count, or None where it can be interrupted.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from starlette.requests import Request
 
 from ..access import Access
 from ..endpoints import Endpoints
+from ..listing import Listing
 from ..operations.rows import Target
 from ..parameters import query_pairs
 from ..query.errors import shown
@@ -53,6 +55,11 @@ class Served:
         if self.endpoints is None:
             raise failure(500, "unreadable", f"The database cannot read the view {self.name}.")
         return self.endpoints
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What reads plain pages by the short way."""
+        return Listing(self.work)
 
     @property
     def family(self) -> Family:
