@@ -99,7 +99,7 @@ class Library:
             },
             {
                 "id": 3, "title": "gamma*", "author_id": 2, "editor_id": 1, "price": Decimal("3.00"), "pages": 300,
-                "printed": None, "details": {"lang": "it"},
+                "printed": None, "details": {"lang": "it", "flag": True, "none": None},
             },
             {
                 "id": 4, "title": "Delta", "author_id": None, "editor_id": None, "price": Decimal("7.25"), "pages": 50,

@@ -62,6 +62,13 @@ def test_decimals_are_numbers_and_no_secret_leaves(shelves: Any) -> None:
         ("not.or=(pages.eq.50,title.eq.Alpha)", [2, 3]),
         ("and=(pages.gt.50,not.and(pages.gt.150,pages.lt.250),id.not.in.(3))", [1]),
         ("or=(title.like(any).{A*,B*},id.in.(4))", [1, 2, 4]),
+        ("details->>lang=eq.it", [3]),
+        ("details->>lang=not.in.(it,fr)", [1]),
+        ("details->parts->1->>n=eq.2", [1]),
+        ("details->>lang=is.null", [2, 4]),
+        ("or=(details->>lang.like.e*,details->>lang.eq.it)", [1, 3]),
+        ("details->>flag=eq.true", [3]),
+        ("details->>none=not.is.null", []),
     ],
 )
 def test_filters(shelves: Any, query: str, expected: list[int]) -> None:
@@ -109,6 +116,7 @@ def test_the_order_puts_nulls_as_postgresql_does(shelves: Any) -> None:
         return ids(shelves.rows(f"book?select=id&order={text}"))
 
     assert order("price") == [3, 4, 1, 2]
+    assert order("details->>lang.desc.nullslast,id") == [3, 1, 2, 4]
     assert order("price.desc") == [2, 1, 4, 3]
     assert order("price.asc.nullsfirst,id") == [2, 3, 4, 1]
     assert order("price.desc.nullslast") == [1, 4, 3, 2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from .scanner import MalformedError, Scanner
@@ -27,7 +27,7 @@ Quantifier: TypeAlias = Literal["any", "all"]
 class Condition:
     """One condition; the value of ``in`` and of ``any`` and ``all`` is a tuple of texts.
 
-    ``path`` tells that the name leads into JSON; ``argument`` is what a search has in parentheses.
+    ``path`` leads into JSON, to its text where ``as_text`` says so; ``argument`` is what a search has in parentheses.
     """
 
     name: str
@@ -36,7 +36,8 @@ class Condition:
     negated: bool = False
     quantifier: Quantifier | None = None
     argument: str | None = None
-    path: bool = False
+    path: tuple[str, ...] = ()
+    as_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,10 @@ class Junction:
 Written: TypeAlias = "Condition | Junction"
 
 
-def parse_condition(name: str, text: str, *, path: bool = False) -> Condition:
+def parse_condition(name: str, text: str, path: tuple[str, ...] = (), *, as_text: bool = False) -> Condition:
     """Return the condition of a parameter: the whole rest of the text is its value, quotes too."""
     scanner = Scanner(text)
-    found = _operation(scanner, name, nested=False, path=path)
+    found = replace(_operation(scanner, name, nested=False), path=path, as_text=as_text)
     if not scanner.is_done:
         raise scanner.malformed("the end is expected")
     return found
@@ -92,12 +93,12 @@ def _written(scanner: Scanner, depth: int) -> Written:
             scanner.position += len(text) + 2
             return Junction("or", _items(scanner, depth - 1), negated)
     name = scanner.name()
-    path, _ = parse_path(scanner)
+    path, as_text = parse_path(scanner)
     scanner.expect(".")
-    return _operation(scanner, name, nested=True, path=bool(path))
+    return replace(_operation(scanner, name, nested=True), path=path, as_text=as_text)
 
 
-def _operation(scanner: Scanner, name: str, *, nested: bool, path: bool) -> Condition:
+def _operation(scanner: Scanner, name: str, *, nested: bool) -> Condition:
     negated = scanner.accept("not.")
     start = scanner.position
     operator = scanner.until(_WORD_STOPS)
@@ -116,7 +117,7 @@ def _operation(scanner: Scanner, name: str, *, nested: bool, path: bool) -> Cond
     else:
         value = scanner.text[scanner.position :]
         scanner.position = len(scanner.text)
-    return Condition(name, operator, value, negated, quantifier, argument, path)
+    return Condition(name, operator, value, negated, quantifier, argument)
 
 
 def _modifier(scanner: Scanner, operator: str) -> tuple[Quantifier | None, str | None]:

@@ -10,6 +10,7 @@ from ...web.problems import ProblemError
 from ..fields import Field
 from ..query.budget import Budget
 from ..query.errors import InvalidValueError, listed, shown
+from ..query.json_paths import text_within
 from ..query.kinds import Kind, kind_of, operators_of
 from ..query.operands import Family
 from ..query.searches import SEARCHES, check_search, is_for
@@ -20,7 +21,7 @@ from ..resource import Resource
 from .conditions import Condition, Junction, Written
 from .errors import failure, invalid_value, not_supported, unknown_column, unparsable
 
-__all__ = ["NodeMaker"]
+__all__ = ["NodeMaker", "within_json"]
 
 _OPERATORS: Final = {
     "eq": "eq",
@@ -35,6 +36,17 @@ _OPERATORS: Final = {
     "isdistinct": "ne",
 }
 """The operators of the query tree by those of PostgREST."""
+
+
+def within_json(field: Field, path: tuple[str, ...], family: Family, *, as_text: bool) -> Field:
+    """Return the text within JSON that a filter or an order names, as a field. Raises a problem."""
+    if kind_of(field) is not Kind.JSON:
+        raise failure(400, "42883", f"The column {field.name} is not JSON: no path leads into it.")
+    if not as_text:
+        raise not_supported(
+            "A value within JSON is compared and ordered as text.", hint="Write ->> before the last key."
+        )
+    return text_within(field, path, family)
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class NodeMaker:
             if field is None:
                 return self._related(written)
             if written.path:
-                raise not_supported(f"A filter cannot look into the JSON of {written.name}.")
+                field = within_json(field, written.path, self.family, as_text=written.as_text)
             if written.operator == "is":
                 return self._is(field, written)
             return self._compared(field, written)

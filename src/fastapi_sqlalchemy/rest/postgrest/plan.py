@@ -18,9 +18,9 @@ from ..relations import Relation
 from ..resource import Resource
 from ..selection import reached_by
 from .casts import shown_as
-from .conditions import Written, parse_condition, parse_tree
-from .errors import failure, not_supported, unknown_column, unparsable
-from .nodes import NodeMaker
+from .conditions import Junction, Written, parse_condition, parse_tree
+from .errors import failure, invalid_value, not_supported, unknown_column, unparsable
+from .nodes import NodeMaker, within_json
 from .pages import read_rows
 from .relationships import find_relation
 from .scanner import MalformedError, Scanner
@@ -47,6 +47,13 @@ class Level:
     limit: int | None = None
     offset: int = 0
     nodes: tuple[Node, ...] = ()
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether filters and order name columns alone, so that other requests are of the same shape."""
+        return all(item.field.columns for item in self.sort) and not any(
+            _looks_into_json(item) for item in self.written
+        )
 
     @property
     def branches(self) -> tuple[Branch, ...]:
@@ -212,7 +219,7 @@ class _Reader:
     def _parameter(self, level: Level, name: str, value: str) -> None:
         """Note a filter, an order or a page, of the table or of an embedding."""
         try:
-            path, path_into_json = _split(name)
+            path, (into, as_text) = _split(name)
             while len(path) > 1 and not (len(path) == 2 and path[0] == "not"):
                 level, path = self._below(level, path[0], name), path[1:]
             last, negated = path[-1], len(path) == 2
@@ -221,11 +228,11 @@ class _Reader:
                 written: Written = parse_tree(word, value, self.settings.max_depth, negated=negated)
             elif negated:
                 raise MalformedError("after not. there is and, or or")
-            elif last in _PAGE and not path_into_json:
+            elif last in _PAGE and not into:
                 self._page(level, last, name, value)
                 return
             else:
-                written = parse_condition(last, value, path=path_into_json)
+                written = parse_condition(last, value, into, as_text=as_text)
         except MalformedError as error:
             raise unparsable(shown(name), str(error)) from None
         level.written.append(written)
@@ -263,11 +270,12 @@ class _Reader:
             name = scanner.name()
             if scanner.sees("("):
                 raise not_supported("An order by a column of an embedded relation is not supported.")
-            if parse_path(scanner)[0]:
-                raise not_supported("An order by a value within JSON is not supported.")
+            path, as_text = parse_path(scanner)
             found = level.resource.filterable.get(name)
             if found is None:
                 raise unknown_column(level.table, shown(name), listed(level.resource.filterable))
+            if path:
+                found = self._within(level, found, path, as_text=as_text)
             if not is_sortable(found):
                 raise failure(404, "42883", f"The column {level.table}.{found.name} has no order.")
             keys.setdefault(found.name, _sort_key(scanner, found))
@@ -276,6 +284,12 @@ class _Reader:
         if len(keys) > self.settings.max_sort:
             raise unparsable(shown(parameter), f"an order has at most {self.settings.max_sort} columns")
         return tuple(keys.values())
+
+    def _within(self, level: Level, found: Field, path: tuple[str, ...], *, as_text: bool) -> Field:
+        try:
+            return within_json(found, path, self.family, as_text=as_text)
+        except InvalidValueError as error:
+            raise invalid_value(level.table, found.name, error) from None
 
     def _make_nodes(self, level: Level) -> None:
         for item in level.embedded.values():
@@ -307,21 +321,27 @@ class _Reader:
         return find
 
 
+def _looks_into_json(written: Written) -> bool:
+    if isinstance(written, Junction):
+        return any(_looks_into_json(item) for item in written.items)
+    return bool(written.path)
+
+
 def _size(written: Written) -> int:
     items = getattr(written, "items", ())
     return 1 + sum(_size(item) for item in items)
 
 
-def _split(name: str) -> tuple[list[str], bool]:
-    """The parts of a parameter's name between its dots, and whether the last one leads into JSON."""
+def _split(name: str) -> tuple[list[str], tuple[tuple[str, ...], bool]]:
+    """The parts of a parameter's name between its dots, and where the last one leads within JSON."""
     scanner = Scanner(name)
     parts = [scanner.name()]
     while scanner.accept("."):
         parts.append(scanner.name())
-    path, _ = parse_path(scanner)
+    path = parse_path(scanner)
     if not scanner.is_done:
         raise scanner.malformed("the end of the name is expected")
-    return parts, bool(path)
+    return parts, path
 
 
 def _sort_key(scanner: Scanner, found: Field) -> SortKey:

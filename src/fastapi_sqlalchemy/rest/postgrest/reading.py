@@ -49,7 +49,7 @@ async def _read_shortly(
     served: Served, target: Target, level: Level, limit: int, offset: int, count: str | None
 ) -> tuple[list[Any], int | None] | None:
     """Plain rows by the short way of a list, with a statement that was built for an earlier request of this shape."""
-    if level.branches or not level.fields or not limit or "after_read" in target.hooks:
+    if level.embedded or not level.is_regular or not level.fields or not limit or "after_read" in target.hooks:
         return None
     stored = [target.resource.field_of(item.column) for item in level.fields]
     chosen = tuple(item for item in stored if item is not None)
