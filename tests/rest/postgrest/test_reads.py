@@ -125,6 +125,22 @@ def test_the_order_puts_nulls_as_postgresql_does(shelves: Any) -> None:
     assert ids(found.execute().data) == [1, 4, 3, 2]
 
 
+def test_rows_are_ordered_by_what_they_refer_to(shelves: Any) -> None:
+    def order(text: str, **headers: str) -> list[int]:
+        return ids(shelves.rows(f"book?select=id,author!author_id(),e:editor(name)&order={text}", **headers))
+
+    assert order("author(name).desc.nullslast,id.desc") == [3, 2, 1, 4]
+    assert order("author(name),id") == [1, 2, 3, 4]
+    assert order("e(born).nullsfirst,id") == [1, 2, 4, 3]
+    found = shelves.rest.from_("book").select("id", "author!author_id(name)").order("author(name)", desc=True)
+    assert ids(found.order("id").execute().data) == [4, 3, 1, 2]
+    notes = "note?select=id,author()&order=author(name).desc"
+    assert ids(shelves.rows(notes, **{"x-user": "1"})) == [1]
+    assert shelves.refused("author?select=id,book!author_id()&order=book(title)") == (400, "PGRST118")
+    assert shelves.refused("book?select=id,author!author_id()&order=author(hashed_password)") == (400, "42703")
+    assert shelves.refused("book?select=id&order=author(name)") == (400, "PGRST108")
+
+
 def test_pages_and_counts(shelves: Any) -> None:
     response = shelves.get("book?select=id&order=id&limit=2&offset=1", prefer="count=exact")
     assert (response.status_code, response.headers["content-range"]) == (206, "1-2/4")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,13 +12,15 @@ from starlette.responses import Response
 
 from ..operations import read
 from ..operations.rows import Target, dialect_of
-from ..query import ListQuery, Ordering, Segment, compile_nodes
+from ..query import ListQuery, Ordering, Segment, SortKey, compile_nodes
+from ..relations import Relation
 from ..selection import Selection
 from ..serialize import Serializer
 from .answers import answer_for
 from .pages import content_range, read_range, status_of
-from .plan import Level, read_plan
+from .plan import Level
 from .preferences import Preferences
+from .reader import read_plan
 from .tables import Served, Tables
 
 __all__ = ["names_of", "read_rows", "select_rows", "wanted_page"]
@@ -92,7 +95,11 @@ def wanted_page(
     offset: int,
 ) -> read.Page:
     """Return what to read of a level."""
-    ordering = Ordering(target.resource, level.sort, dialect_of(session))
+    sort = [
+        _read_over(key, level.related[key.field.name], target) if key.field.name in level.related else key
+        for key in level.sort
+    ]
+    ordering = Ordering(target.resource, sort, dialect_of(session))
     return read.Page(
         tuple(level.fields),
         where=where,
@@ -102,6 +109,15 @@ def wanted_page(
         extra=() if level.fields else (sa.literal_column("1"),),  # a statement selects something
         branches=level.branches,
     )
+
+
+def _read_over(key: SortKey, relation: Relation, target: Target) -> SortKey:
+    """The order by a column of a row that this one refers to, of one that the caller may see."""
+    source = relation.target.aliased()
+    joins = [here == source.column(there) for here, there in relation.pairs]
+    value = sa.select(source.column(key.field)).select_from(source.selectable)
+    value = value.where(*joins, *target.ownership.criteria(source)).correlate_except(source.selectable)
+    return replace(key, field=replace(key.field, column=value.scalar_subquery()))
 
 
 def count_rows(session: Session, target: Target, mode: str | None, where: list[sa.ColumnElement[bool]]) -> int | None:

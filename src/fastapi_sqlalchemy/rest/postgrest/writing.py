@@ -23,8 +23,9 @@ from .answers import Answer, answer_for
 from .errors import failure, not_supported
 from .pages import content_range
 from .payload import read_changes, read_new_rows
-from .plan import Level, Plan, read_plan
+from .plan import Level, Plan
 from .preferences import Preferences
+from .reader import read_plan
 from .reading import names_of, wanted_page
 from .tables import Served, Tables
 
