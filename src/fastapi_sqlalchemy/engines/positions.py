@@ -48,14 +48,15 @@ class _PostgreSQL:
         "ELSE pg_current_wal_lsn() END)::text"
     )
     # Without a WAL receiver there is nothing to compare with, and the age of the last transaction is all that is known.
+    # One that has started anew tells of the beginning of a segment, behind what was replayed, until the primary writes.
     state: str = (
         "SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END)::text, "
         "(CASE WHEN NOT pg_is_in_recovery() THEN 0 "
-        "WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() "
+        "WHEN pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn() "
         "AND EXISTS (SELECT 1 FROM pg_stat_wal_receiver WHERE pid IS NOT NULL) THEN 0 "
         "ELSE EXTRACT(EPOCH FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END)::float8, "
-        "(CASE WHEN pg_is_in_recovery() THEN pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) "
-        "ELSE 0 END)::bigint"
+        "(CASE WHEN pg_is_in_recovery() "
+        "THEN GREATEST(pg_wal_lsn_diff(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), 0) ELSE 0 END)::bigint"
     )
 
     def is_valid(self, position: str) -> bool:
