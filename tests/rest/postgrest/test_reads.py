@@ -25,6 +25,31 @@ def test_columns_are_chosen_renamed_and_cast(shelves: Any) -> None:
     assert shelves.rows("tag?select=name&id=eq.1&order=id") == [{"name": "old"}]
 
 
+def test_a_path_into_json_that_is_no_place_of_a_list(shelves: Any) -> None:
+    for place in ("²", '"--1"', "-9", '"-"'):
+        assert shelves.rows(f"book?select=found:details->parts->{place}&id=eq.1") == [{"found": None}]
+    assert shelves.rows("book?select=found:details->parts->-1->>n&id=eq.1") == [{"found": "2"}]
+
+
+def test_a_short_text_is_cast_to_no_endless_number(library: Any) -> None:
+    texts = ["1E+5000000", "-1E1000", "1E-1001", "1E+999", "1E-999", "1e999"]
+    library.insert("Tag", *({"id": 10 + number, "name": text} for number, text in enumerate(texts)))
+    for number in range(3):
+        assert library.refused(f"tag?select=name::numeric&id=eq.{10 + number}") == (400, "22P02")
+    for number in range(3, 5):
+        assert len(library.get(f"tag?select=name::numeric&id=eq.{10 + number}").text) < 1100
+    for type_ in ("float8", "real", "int"):
+        assert library.refused(f"tag?select=name::{type_}&id=eq.15") == (400, "22P02")
+
+
+def test_a_list_of_any_is_one_condition(shelves: Any) -> None:
+    many = ",".join(map(str, range(3, 3000)))
+    assert ids(shelves.rows(f"book?select=id&order=id&id=eq(any).{{1,{many}}}")) == [1, 3, 4]
+    assert ids(shelves.rows(f"book?select=id&order=id&id=not.eq(any).{{1,{many}}}")) == [2]
+    assert ids(shelves.rows("book?select=id&order=id&title=eq(any).{alpha,Delta}")) == [4]
+    assert shelves.rows("book?id=eq(any).{}") == []
+
+
 def test_decimals_are_numbers_and_no_secret_leaves(shelves: Any) -> None:
     response = shelves.get("book?select=price&order=id")
     assert json.loads(response.text, parse_float=str)[0] == {"price": "12.50"}
@@ -69,6 +94,8 @@ def test_decimals_are_numbers_and_no_secret_leaves(shelves: Any) -> None:
         ("or=(details->>lang.like.e*,details->>lang.eq.it)", [1, 3]),
         ("details->>flag=eq.true", [3]),
         ("details->>none=not.is.null", []),
+        ("details->>²=not.is.null", []),
+        ("details->parts->>99999999999999999999=not.is.null", []),
     ],
 )
 def test_filters(shelves: Any, query: str, expected: list[int]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import json
+import math
+import re
 import uuid
 from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -19,6 +21,9 @@ from .errors import failure
 __all__ = ["shown_as"]
 
 _RANGES: Final = {2: 2**15, 4: 2**31, 8: 2**63}
+_PLACE: Final = re.compile(r"-?[0-9]{1,9}")
+_MAX_DIGITS: Final = 1000
+"""Before the point of a number and after it: a short text with an exponent stands for as many zeros as it likes."""
 
 
 def shown_as(field: Field, path: tuple[str, ...], as_text: bool, cast: str | None) -> Callable[[Any], Any] | None:
@@ -37,15 +42,13 @@ def shown_as(field: Field, path: tuple[str, ...], as_text: bool, cast: str | Non
     convert = None if cast is None else _CASTS[cast]
 
     def show(value: Any) -> Any:
-        found = _at(value, path)
-        if as_text and found is not None:
-            found = _text(found)
-        if convert is None or found is None:
-            return found
         try:
-            return convert(found)
+            found = _at(value, path)
+            if as_text and found is not None:
+                found = _text(found)
+            return found if convert is None or found is None else convert(found)
         except (ValueError, TypeError, ArithmeticError, RecursionError):
-            msg = f"A value of {field.name} cannot be cast to {cast}."
+            msg = f"A value of {field.name} cannot be cast to {cast or 'text'}."
             raise failure(400, "22P02", msg) from None
 
     return show
@@ -59,7 +62,7 @@ def _at(value: Any, path: tuple[str, ...]) -> Any:
     for key in path:
         if is_dict(value):
             value = value.get(key)
-        elif is_items(value) and key.lstrip("-").isdigit() and len(key) < 10:
+        elif is_items(value) and _PLACE.fullmatch(key):
             place = int(key)
             value = value[place] if -len(value) <= place < len(value) else None
         else:
@@ -98,13 +101,17 @@ def _number(value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal, str)):
         raise TypeError(value)
     found = Decimal(repr(value) if isinstance(value, float) else value)
-    if not found.is_finite():
+    exponent = found.as_tuple().exponent  # a letter where the number is not finite
+    if isinstance(exponent, str) or exponent < -_MAX_DIGITS or found.adjusted() >= _MAX_DIGITS:
         raise ValueError(value)
     return found
 
 
 def _float(value: Any) -> float:
-    return float(_number(value))
+    found = float(_number(value))
+    if not math.isfinite(found):
+        raise ValueError(value)
+    return found
 
 
 def _boolean(value: Any) -> bool:
@@ -138,6 +145,8 @@ def _time(value: Any) -> dt.time:
 
 
 def _uuid(value: Any) -> uuid.UUID:
+    if not isinstance(value, (uuid.UUID, str)):
+        raise TypeError(value)
     return value if isinstance(value, uuid.UUID) else uuid.UUID(value)
 
 

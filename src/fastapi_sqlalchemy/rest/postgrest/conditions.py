@@ -39,6 +39,16 @@ class Condition:
     path: tuple[str, ...] = ()
     as_text: bool = False
 
+    @property
+    def is_list(self) -> bool:
+        """Whether its values are one list, which is one comparison: ``in``, and ``eq(any)``, which means the same."""
+        return self.operator == "in" or (self.operator == "eq" and self.quantifier == "any")
+
+    @property
+    def size(self) -> int:
+        """How many comparisons it stands for: one for each value of ``any`` and ``all``."""
+        return 1 if self.is_list or isinstance(self.value, str) else max(1, len(self.value))
+
 
 @dataclass(frozen=True, slots=True)
 class Junction:
@@ -47,6 +57,11 @@ class Junction:
     word: Literal["and", "or"]
     items: tuple[Written, ...]
     negated: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many comparisons there are in it, itself one of them."""
+        return 1 + sum(item.size for item in self.items)
 
 
 Written: TypeAlias = "Condition | Junction"

@@ -127,7 +127,7 @@ class NodeMaker:
         if len(written.value) > self.settings.max_values:
             msg = f"must have at most {self.settings.max_values} values, not {len(written.value)}"
             raise InvalidValueError(msg, "too_long")
-        if operator == "in":
+        if written.is_list:
             if not written.value:
                 return Or(())
             return Comparison(field, "in", self._values(field, "in", written.value))

@@ -234,7 +234,7 @@ class _Reader:
             self.budget,
             self.family,
         )
-        self.conditions += sum(_size(item) for item in level.written)
+        self.conditions += sum(item.size for item in level.written)
         if self.conditions > self.settings.max_nodes:
             raise failure(400, "PGRST100", f"There are more than {self.settings.max_nodes} conditions.")
         inner = [self._counted(item)() for item in level.embedded.values() if item.inner]
@@ -251,11 +251,6 @@ class _Reader:
             return item.node
 
         return find
-
-
-def _size(written: Written) -> int:
-    items = getattr(written, "items", ())
-    return 1 + sum(_size(item) for item in items)
 
 
 def _split(name: str) -> tuple[list[str], tuple[tuple[str, ...], bool]]:

@@ -49,7 +49,9 @@ def _text(stored: Expression, path: Sequence[str], family: Family) -> Expression
     if family == "postgresql":
         keys: Expression = postgresql.array([sa.literal(key, sa.Text()) for key in path])
         return sa.cast(stored, postgresql.JSON).op("#>>", return_type=sa.Text())(keys)
-    steps = sa.literal("$" + "".join(f"[{key}]" if key.isdigit() else f'."{key}"' for key in path), sa.Text())
+    steps = sa.literal(
+        "$" + "".join(f"[{key}]" if key.isascii() and key.isdigit() else f'."{key}"' for key in path), sa.Text()
+    )
     found: Expression = sa.func.json_extract(stored, steps)
     text: Expression
     if family == "mysql":
