@@ -22,7 +22,7 @@ QUERY = 200
 """Milliseconds: two pools, of `def` and of `async def` routes, carry 50 requests a second."""
 
 CAPACITY = 2 * POOL * 1000 / QUERY
-CLIENTS = round(16 * CAPACITY * POOL_WAIT)
+CLIENTS = round(17 * CAPACITY * POOL_WAIT)
 """Who waits in vain asks again after the pool's wait and the time on the way: so many ask ten times the capacity."""
 
 
