@@ -98,6 +98,7 @@ def test_filters_over_relations_find_only_the_callers_rows(notes: Any) -> None:
 
 
 def test_bulk_changes_touch_only_the_callers_rows(notes: Any) -> None:
+    assert notes.client.patch("/notes?id__gt=0", headers=MINE, json={"owner_id": 1}).json() == {"affected": 1}
     before = theirs(notes)
     assert notes.client.patch("/notes?id__gt=0", headers=MINE, json={"text": "x"}).json() == {"affected": 1}
     assert notes.client.delete("/notes?id__gt=0", headers=MINE).json() == {"affected": 1}

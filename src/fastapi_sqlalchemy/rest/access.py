@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi.dependencies.models import Dependant
@@ -12,27 +13,42 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 
 from .operations.references import Reference, references_to
-from .ownership import Ownership, as_criteria
-from .resource import Resource, entity_of
+from .ownership import Ownership, as_criteria, moved_to
+from .resource import Resource, entity_of, table_key
 
 __all__ = ["Access"]
 
 ScopeQuery = Callable[..., Any]
+TableKey = tuple[str | None, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    resource: Resource
+    scope_query: ScopeQuery
+    dependant: Dependant
+
+    def is_about(self, resource: Resource) -> bool:
+        """Whether it holds for a resource of its table; that of a subclass says nothing of the other rows."""
+        mine, other = self.resource.mapper, resource.mapper
+        return mine is None or other is None or other.base_mapper is not mine.base_mapper or other.isa(mine)
 
 
 class Access:
     """The ownership rules of one application: what each router's ``scope_query`` says about its resource."""
 
     def __init__(self) -> None:
-        self._rules: dict[Any, list[tuple[ScopeQuery, Dependant]]] = {}
-        self._owned: dict[Any, Resource] = {}
+        self._rules: dict[TableKey, list[_Rule]] = {}
+        self._owned: dict[TableKey, Resource] = {}
 
     def add(self, resource: Resource, scope_query: ScopeQuery) -> None:
-        """Note a rule; it also holds where the resource is reached through a relation."""
-        self._owned[resource.table] = resource
-        rules = self._rules.setdefault(entity_of(resource), [])
-        if all(known is not scope_query for known, _ in rules):
-            rules.append((scope_query, get_dependant(path="", call=scope_query)))
+        """Note a rule; it holds for the table, whatever model, `Table` or reflection it is reached by."""
+        key = table_key(resource)
+        self._owned.setdefault(key, resource)
+        rules = self._rules.setdefault(key, [])
+        entity = entity_of(resource)
+        if not any(rule.scope_query is scope_query and entity_of(rule.resource) is entity for rule in rules):
+            rules.append(_Rule(resource, scope_query, get_dependant(path="", call=scope_query)))
 
     def references(self, resource: Resource) -> tuple[Reference, ...]:
         """Return the foreign keys of a resource that point at rows with owners."""
@@ -45,16 +61,19 @@ class Access:
 
     async def criteria(self, request: Request, resource: Resource, only: ScopeQuery | None = None) -> list[Any]:
         """Return what the rules about a resource say to a request that no router asks; ``only`` is the one to ask."""
-        rules = self._rules.get(entity_of(resource), ())
+        rules = {rule.scope_query: rule for rule in self._about(resource) if only is None or rule.scope_query is only}
         return [
-            await _solve(request, scope_query, dependant)
-            for scope_query, dependant in rules
-            if only is None or scope_query is only
+            criterion
+            for rule in rules.values()
+            for criterion in moved_to(resource, as_criteria(await _solve(request, rule.scope_query, rule.dependant)))
         ]
 
     def dependants(self, resource: Resource) -> list[Dependant]:
         """Return what the rules about a resource depend on."""
-        return [dependant for _, dependant in self._rules.get(entity_of(resource), ())]
+        return [rule.dependant for rule in self._about(resource)]
+
+    def _about(self, resource: Resource) -> list[_Rule]:
+        return [rule for rule in self._rules.get(table_key(resource), ()) if rule.is_about(resource)]
 
     async def ownership(
         self, request: Request, resource: Resource, scope: Any, reached: Iterable[Resource] = ()
@@ -67,8 +86,8 @@ class Access:
             if entity in seen:
                 continue
             seen.add(entity)
-            for scope_query, dependant in self._rules.get(entity, ()):
-                ownership.add(target, as_criteria(await _solve(request, scope_query, dependant)))
+            if criteria := await self.criteria(request, target):
+                ownership.add(target, criteria)
         return ownership
 
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.sql import operators
+from sqlalchemy.sql import operators, visitors
 from sqlalchemy.sql.util import ClauseAdapter
 
-from .narrowing import is_criterion, is_iterable
-from .resource import Resource, Source
+from .narrowing import is_criterion, is_iterable, is_table
+from .resource import Resource, Source, key_of_table
 
-__all__ = ["Ownership", "as_criteria"]
+__all__ = ["Ownership", "as_criteria", "moved_to"]
 
 Criterion = sa.ColumnElement[bool]
 
@@ -86,6 +86,47 @@ def as_criteria(value: Any) -> tuple[Criterion, ...]:
     raise TypeError("scope_query must return a SQLAlchemy criterion, a list of them, or None.")
 
 
+def moved_to(resource: Resource, criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
+    """Return criteria about a table on the `Table` that a resource has for it, which may be another of the same name.
+
+    Criteria that are about other tables alone say nothing of a row: then there is none for the caller.
+    """
+    tables = {key_of_table(table): table for table in _parts(resource.table)}
+
+    def replaced(element: Any, **_: Any) -> Any:
+        named = isinstance(element, sa.Column)
+        table: Any = element.table if named else element
+        here = tables.get(key_of_table(table)) if is_table(table) else None
+        if here is None or _plain(table) is here:
+            return None
+        return _column_of(here, str(element.name)) if named else here
+
+    found = tuple(visitors.replacement_traverse(criterion, {}, replaced) for criterion in criteria)
+    about = [_tables(criterion) for criterion in found]
+    if any(about) and not any(not named or any(table in named for table in tables.values()) for named in about):
+        return (*found, sa.false())
+    return found
+
+
+def _parts(table: sa.FromClause) -> list[sa.Table]:
+    """The tables of a resource: two or more of a joined inheritance."""
+    if isinstance(table, sa.Join):
+        return [*_parts(table.left), *_parts(table.right)]
+    return [table] if is_table(table) else []
+
+
+def _plain(table: Any) -> Any:
+    return table._deannotate() if hasattr(table, "_deannotate") else table
+
+
+def _column_of(table: sa.Table, name: str) -> sa.Column[Any]:
+    """The column of that name; a model may have it by another key."""
+    found = next((item for item in table.columns if item.name == name), None)
+    if found is None:
+        raise LookupError(f"The table {table.name} has no column {name}, which its scope_query asks for.")
+    return found
+
+
 def _tables(criterion: Criterion) -> set[sa.FromClause]:
     """The tables whose columns a criterion names, those inside of subqueries left out."""
     found: set[sa.FromClause] = set()
@@ -95,8 +136,7 @@ def _tables(criterion: Criterion) -> set[sa.FromClause]:
         if isinstance(element, (sa.Select, sa.ScalarSelect, sa.Exists, sa.Subquery)):
             continue
         if isinstance(element, sa.Column):
-            table: Any = element.table
-            found.add(table._deannotate() if hasattr(table, "_deannotate") else table)
+            found.add(_plain(element.table))
             continue
         stack.extend(element.get_children())
     return found

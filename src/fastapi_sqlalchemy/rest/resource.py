@@ -20,7 +20,18 @@ from .fields import Field, field_of
 from .narrowing import is_mapper, is_table
 from .relations import Relation, mapper_relations, table_relations
 
-__all__ = ["REPEATED_KEY", "Field", "Relation", "Resource", "ResourceRegistry", "Source", "resource_for"]
+__all__ = [
+    "REPEATED_KEY",
+    "Field",
+    "Relation",
+    "Resource",
+    "ResourceRegistry",
+    "Source",
+    "entity_of",
+    "key_of_table",
+    "resource_for",
+    "table_key",
+]
 
 
 REPEATED_KEY = "fastapi_sqlalchemy.repeated_key"
@@ -222,6 +233,18 @@ def resource_for(
 def entity_of(resource: Resource) -> Any:
     """Return what the resource was made from: the mapped class, or the table."""
     return resource.table if resource.model is None else resource.model
+
+
+def table_key(resource: Resource) -> tuple[str | None, str]:
+    """Return what tells the table of a resource from others of its database, whichever `Table` stands for it."""
+    mapper = resource.mapper
+    return key_of_table(resource.table if mapper is None else mapper.local_table)
+
+
+def key_of_table(table: sa.FromClause) -> tuple[str | None, str]:
+    """Return the schema and the name of a table; the schema that a database takes by itself is None."""
+    schema = getattr(table, "schema", None)
+    return (None if schema in ("public", "main") else schema, str(getattr(table, "name", id(table))))
 
 
 def _build(entity: Any, exclude: frozenset[str], expose: frozenset[str], registry: ResourceRegistry) -> Resource:

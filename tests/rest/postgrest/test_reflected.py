@@ -9,6 +9,8 @@ import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from fastapi.testclient import TestClient
+from sqlalchemy import orm
+from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import CRUDRouter, postgrest, reflect
@@ -180,4 +182,59 @@ def test_a_table_has_the_rules_that_routers_have_for_it(sqlite_url: str) -> None
     assert list(visible()) == [[1], 400]
     assert list(visible(scope_query={table: None})) == [[1, 2], [1, 2]]
     assert list(visible(scope_query={"note": lambda: table.c.owner == 2})) == [[2], [2]]
+    db.dispose()
+
+
+def test_a_rule_holds_for_the_table_whatever_names_it(database_url: str) -> None:
+    db = SQLAlchemy(database_url)
+
+    class Memo(db.Base):
+        id: Mapped[int] = mapped_column(primary_key=True)
+        owner: Mapped[int] = mapped_column("owner_id")
+        text: Mapped[str | None] = mapped_column(sa.String(10))
+        parent_id: Mapped[int | None] = mapped_column(sa.ForeignKey("memo.id"))
+
+    class Mark(db.Base):
+        id: Mapped[int] = mapped_column(primary_key=True)
+        memo_id: Mapped[int | None] = mapped_column(sa.ForeignKey("memo.id"))
+
+    def mine(x_user: int = Header()) -> Any:
+        other = orm.aliased(Memo)
+        return [Memo.owner == x_user, sa.select(other.id).where(other.id == Memo.id).exists()]
+
+    db.create_all()
+    with db.engine.begin() as connection:
+        connection.execute(
+            sa.insert(Memo), [{"id": 1, "owner_id": 1, "text": "m"}, {"id": 2, "owner_id": 2, "text": "t"}]
+        )
+        connection.execute(sa.insert(Mark), [{"id": 1, "memo_id": 1}, {"id": 2, "memo_id": 2}])
+    app = FastAPI()
+    app.include_router(CRUDRouter(Memo, db=db, prefix="/memos", scope_query=mine))
+    app.include_router(CRUDRouter(Memo.__table__, db=db, prefix="/open", scope_query=None))  # a router says it itself
+    postgrest.mount(app, db=db, tables=[Memo.__table__, Mark.__table__], write=True, prefix="/a")
+    postgrest.mount(app, tables=reflect(db), write=True, prefix="/b")
+    me = {"x-user": "1"}
+    with TestClient(app) as client:
+        assert len(client.get("/open").json()) == 2
+        for prefix in ("/a", "/b"):
+            assert client.get(f"{prefix}/memo").status_code == 400
+            assert [row["id"] for row in client.get(f"{prefix}/memo", headers=me).json()] == [1]
+            nested = client.get(f"{prefix}/mark?select=id,memo(text)&order=id", headers=me).json()
+            assert nested == [{"id": 1, "memo": {"text": "m"}}, {"id": 2, "memo": None}]
+            inner = client.get(f"{prefix}/mark?select=id,memo!inner(id)", headers=me).json()
+            assert [row["id"] for row in inner] == [1]
+            for table in ("mark", "memo"):
+                key = "memo_id" if table == "mark" else "parent_id"
+                refused = client.post(f"{prefix}/{table}", json={"id": 9, key: 2}, headers=me)
+                assert (refused.status_code, refused.json()["code"]) == (409, "23503"), refused.text
+            client.patch(f"{prefix}/memo?id=eq.2", json={"text": "x"}, headers=me)
+            client.delete(f"{prefix}/memo?text=eq.t", headers=me)
+            new = {"prefer": "return=representation", **me}
+            row = client.post(f"{prefix}/memo", json={"id": 50, "text": "n", "parent_id": 1}, headers=new).json()
+            assert [item["owner_id"] for item in row] == [1]
+            client.delete(f"{prefix}/memo?text=eq.n", headers=me)
+        with db.engine.connect() as connection:
+            assert sorted(connection.execute(sa.select(Memo.text)).scalars()) == ["m", "t"]
+        assert client.portal is not None
+        client.portal.call(db.adispose)
     db.dispose()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -196,6 +197,7 @@ def test_another_owners_rows_cannot_be_reached(library: Any) -> None:
     new = send(library, "POST", "note?select=owner_id", {"text": "x", "owner_id": 2}, **MINE, **BACK)
     assert new.json() == [{"owner_id": 1}]
     assert refused(library, "PATCH", "note?text=eq.x", {"owner_id": 2}, **MINE) == (400, "22P02")
+    assert send(library, "PATCH", "note?text=eq.x", {"owner_id": 1}, **MINE).status_code == 204
     assert theirs() == before
     for method in ("POST", "PATCH", "DELETE"):
         assert refused(library, method, "note?id=eq.1", {"text": "x"}) == (401, "PGRST301")
@@ -218,3 +220,55 @@ def test_a_change_takes_no_row_away_from_its_owner(sqlite_url: str) -> None:
         assert client.portal is not None
         client.portal.call(db.adispose)
     db.dispose()
+
+
+@pytest.fixture
+def crates(database_url: str) -> Iterator[Any]:
+    """Crates of two teams that are mine, 10 and 11, and one of another, served by both ways; their teams by id."""
+    db = SQLAlchemy(database_url)
+    table = sa.Table(
+        "crate",
+        db.metadata,
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("team", sa.Integer),
+        sa.Column("code", sa.String(10), unique=True),
+    )
+    app = FastAPI()
+    app.include_router(CRUDRouter(table, db=db, bulk=True, scope_query=lambda: table.c.team.in_([10, 11])))
+    postgrest.mount(app, db=db, tables=[table], write=True)
+    db.create_all()
+    with db.engine.begin() as connection:
+        connection.execute(sa.insert(table), [{"id": 1, "team": 10, "code": "a"}, {"id": 2, "team": 20, "code": "b"}])
+
+    def teams() -> dict[int, int]:
+        with db.engine.connect() as connection:
+            return {row.id: row.team for row in connection.execute(sa.select(table))}
+
+    with TestClient(app) as client:
+        yield client, teams
+        assert client.portal is not None
+        client.portal.call(db.adispose)
+    db.dispose()
+
+
+@pytest.mark.parametrize("prefer", ["return=representation", "return=minimal"])
+def test_no_write_leaves_the_rows_of_the_caller(crates: Any, prefer: str) -> None:
+    client, teams = crates
+    rest, merge = {"prefer": prefer}, {"prefer": f"resolution=merge-duplicates,{prefer}"}
+    for method, path, body, headers in (
+        ("PATCH", "/rest/v1/crate?id=eq.1", {"team": 20}, rest),
+        ("PATCH", "/crate?id=1", {"team": 20}, {}),
+        ("POST", "/rest/v1/crate", {"id": 77, "team": 20}, merge),
+        ("POST", "/rest/v1/crate", [{"id": 1, "team": 11}, {"id": 1, "team": 20}], merge),
+        ("POST", "/rest/v1/crate?on_conflict=code", {"id": 1, "team": 20, "code": "a"}, merge),
+        ("POST", "/rest/v1/crate", {"id": 2, "team": 10}, merge),
+        ("POST", "/crate/-/upsert?on_conflict=id", {"id": 78, "team": 20}, {}),
+        ("POST", "/crate/-/upsert?on_conflict=id", {"id": 1, "team": 20}, {}),
+    ):
+        response = client.request(method, path, json=body, headers=headers)
+        assert response.status_code == 404, (method, path, body, response.text)
+        assert teams() == {1: 10, 2: 20}
+    assert client.post("/rest/v1/crate", json={"id": 1, "team": 11}, headers=merge).status_code in (200, 201)
+    assert client.post("/crate/-/upsert?on_conflict=id", json={"id": 3, "team": 11}).status_code < 300
+    assert client.patch("/rest/v1/crate?id=eq.1", json={"team": 10}, headers=rest).status_code < 300
+    assert teams() == {1: 10, 2: 20, 3: 11}

@@ -12,7 +12,18 @@ from ...web.problems import Problem, ProblemError
 from ..resource import Resource
 from .references import check_references
 from .rows import Target, dialect_of
-from .write import Values, affected, columns_of, delete, needs_unit_of_work, not_found, now, prepare_session, update
+from .write import (
+    Values,
+    affected,
+    columns_of,
+    delete,
+    keep_owner,
+    needs_unit_of_work,
+    not_found,
+    now,
+    prepare_session,
+    update,
+)
 
 __all__ = ["TooManyRowsError", "among_keys", "bulk_delete", "bulk_update", "matching_keys"]
 
@@ -42,10 +53,7 @@ def bulk_update(session: Session, target: Target, criteria: Criteria, values: Va
     """
     prepare_session(session)
     resource = target.resource
-    for name in target.ownership.presets():
-        if name in values:
-            detail = f"The field {name} says whose row it is and cannot be changed."
-            raise ProblemError(Problem(status=422, code="validation_error", detail=detail, fields=[name]))
+    keep_owner(target, values)
     check_references(session, target, [values])
     if needs_unit_of_work(session, target, "update", [values]):
         keys = _keys(session, target, criteria, max_affected)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from ...web.problems import Problem, ProblemError
 from ..narrowing import is_table
-from ..resource import Resource
+from ..resource import Resource, key_of_table
 from .rows import Target
 
 __all__ = ["Reference", "check_references", "references_to"]
@@ -27,16 +27,26 @@ class Reference:
 
 
 def references_to(resource: Resource, owned: Mapping[Any, Resource]) -> tuple[Reference, ...]:
-    """Return the foreign keys of a resource that point at one of ``owned``, which are resources by table."""
+    """Return the foreign keys of a resource that point at one of ``owned``: resources by the key of their table."""
     found: list[Reference] = []
     for table in _tables(resource):
         for constraint in table.foreign_key_constraints:
-            target = owned.get(constraint.referred_table)
+            target = owned.get(key_of_table(constraint.referred_table))
             fields = [resource.field_of(element.parent) for element in constraint.elements]
             names = tuple(item.name for item in fields if item is not None)
             if target is not None and len(names) == len(fields):
-                found.append(Reference(names, target, tuple(element.column for element in constraint.elements)))
+                found.append(
+                    Reference(names, target, tuple(_column(target, element) for element in constraint.elements))
+                )
     return tuple(found)
+
+
+def _column(target: Resource, element: sa.ForeignKey) -> sa.ColumnElement[Any]:
+    """The column that a foreign key points at, on the `Table` that the target has."""
+    column = element.column
+    found = (one for item in target.fields.values() for one in item.columns if isinstance(one, sa.Column))
+    same = (one for one in found if one.name == column.name and key_of_table(one.table) == key_of_table(column.table))
+    return next(same, column)
 
 
 def check_references(session: Session, target: Target, rows: Iterable[Mapping[str, Any]]) -> None:

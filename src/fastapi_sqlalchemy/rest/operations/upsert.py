@@ -16,7 +16,17 @@ from ..narrowing import is_dict
 from ..resource import Resource
 from .references import check_references
 from .rows import Row, Shape, Target, connected_dialect, dialect_of, fetch
-from .write import Values, columns_of, create, needs_unit_of_work, not_found, prepare_session, returned, update
+from .write import (
+    Values,
+    columns_of,
+    create,
+    needs_unit_of_work,
+    not_found,
+    prepare_session,
+    returned,
+    select_row,
+    update,
+)
 
 __all__ = ["conflict_targets", "insert_new", "upsert"]
 
@@ -61,6 +71,9 @@ def upsert(session: Session, target: Target, bodies: Sequence[Values], conflict:
             stored = _one_by_one(session, target, batch, conflict, existing)
         else:
             stored = _in_batches(session, target, batch, conflict)
+            if not target.ownership.is_plain:
+                for row in stored:
+                    select_row(session, target, Shape.of(resource).key(row))
         by_value.update(zip((_fold(_conflict_value(values, conflict)) for values in batch), stored, strict=True))
     found = [by_value[_fold(_conflict_value(values, conflict))] for values in rows]
     if "after_upsert" in target.hooks:

@@ -28,6 +28,7 @@ __all__ = [
     "create",
     "delete",
     "exact",
+    "keep_owner",
     "needs_unit_of_work",
     "not_found",
     "replace",
@@ -155,7 +156,7 @@ def _change(
     prepare_session(session)
     resource = target.resource
     shape = Shape.of(resource)
-    values = dict(_keep_owner(target, values))
+    values = dict(keep_owner(target, values))
     check_references(session, target, [values])
     if resource.model is not None and needs_unit_of_work(session, target, operation, [values]):
         return _change_entity(session, target, key, values, if_match, operation)
@@ -372,7 +373,7 @@ def _has_cascades(model: type[Any]) -> bool:
     return any(item.cascade.delete and not item.passive_deletes for item in mapper.relationships)
 
 
-def _keep_owner(target: Target, values: Values) -> Values:
+def keep_owner(target: Target, values: Values) -> Values:
     """Refuse to hand a row over to another owner."""
     for name, value in target.ownership.presets().items():
         if name in values and values[name] != value:
