@@ -13,7 +13,11 @@ from .resource import Resource
 from .route import CRUDRequest
 from .schemas import write_values
 
-__all__ = ["Body"]
+__all__ = ["Body", "TooManyItemsError"]
+
+
+class TooManyItemsError(ProblemError):
+    """An array is longer than it may be."""
 
 
 class Body:
@@ -43,7 +47,7 @@ class Body:
         items = self._validate(self._many, raw, ignore_unknown=ignore_unknown)
         if len(items) > self.max_items:
             detail = f"The array has more than {self.max_items} items."
-            raise ProblemError(Problem(status=422, code="validation_error", detail=detail))
+            raise TooManyItemsError(Problem(status=422, code="validation_error", detail=detail))
         return [self._values(resource, item) for item in items], True
 
     def _values(self, resource: Resource, item: BaseModel) -> dict[str, Any]:

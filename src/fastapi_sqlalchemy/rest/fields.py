@@ -34,7 +34,8 @@ class Field:
     mapped under it. ``minimum`` and ``maximum`` are the inclusive bounds of an integer type, ``max_length`` counts
     characters of text or bytes of a binary, ``precision`` and ``scale`` are decimal digits. ``choices`` are the values
     of an enum as JSON has them. ``secret`` tells that the name looks secret and was not exposed. ``shown`` turns a
-    value that is not NULL into the one that a selection asks for, by a cast or a path into JSON.
+    value that is not NULL into the one that a selection asks for, by a cast or a path into JSON; ``origin`` is the
+    field that such a one, or one of another name, is made of.
     """
 
     name: str
@@ -63,6 +64,12 @@ class Field:
     default: Any = None
     doc: str | None = None
     shown: Callable[[Any], Any] | None = None
+    origin: Field | None = None
+
+    @property
+    def stored(self) -> Field:
+        """The field as it is stored: the origin of one that is renamed or cast, or the field itself."""
+        return self.origin or self
 
     def hidden(self) -> Field:
         """Return this field as one that nobody outside may see, name or set."""

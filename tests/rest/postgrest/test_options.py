@@ -77,6 +77,61 @@ def test_hooks_are_called(sqlite_url: str) -> None:
         ]
 
 
+class Mask:
+    """Shows nobody's address, and whose row it is."""
+
+    @staticmethod
+    def after_read(session: Session, rows: list[dict[str, Any]]) -> None:
+        for row in rows:
+            row["email"] = "***"
+            row["seen"] = sorted(row)
+
+
+def test_a_hook_sees_columns_under_their_own_names(sqlite_url: str) -> None:
+    with mounted(sqlite_url, hooks=Mask) as (client, _):
+        found = client.get("/rest/v1/person?select=x:email,y:email::text,number:id::text")
+        assert found.json() == [{"x": "***", "y": "***", "number": "1", "seen": ["email", "id"]}]
+        assert client.get("/rest/v1/person?select=name:email,id:name").json() == [
+            {"name": "***", "id": "Ann", "seen": ["email", "name"]}
+        ]
+        changed = client.patch(
+            "/rest/v1/person?id=eq.1&select=x:email", json={"name": "B"}, headers={"prefer": "return=representation"}
+        )
+        assert changed.json() == [{"x": "***", "seen": ["email"]}]
+        assert client.get("/rest/v1/person?select=x:email", headers={"accept": "text/csv"}).text == "x\n***\n".replace(
+            "\n", "\r\n"
+        )
+
+
+def test_a_hook_sees_no_embedding_in_the_place_of_a_column(sqlite_url: str) -> None:
+    db = SQLAlchemy(sqlite_url)
+
+    class Team(db.Base):
+        id: Mapped[int] = mapped_column(primary_key=True)
+        email: Mapped[str | None] = mapped_column(sa.String(40))
+
+    class Member(db.Base):
+        id: Mapped[int] = mapped_column(primary_key=True)
+        email: Mapped[str | None] = mapped_column(sa.String(40))
+        team_id: Mapped[int] = mapped_column(sa.ForeignKey("team.id"))
+
+    db.create_all()
+    with db.engine.begin() as connection:
+        connection.execute(sa.insert(Team), {"id": 1, "email": "t@x"})
+        connection.execute(sa.insert(Member), {"id": 1, "email": "m@x", "team_id": 1})
+    app = FastAPI()
+    postgrest.mount(app, db=db, tables=[Team.__table__, Member.__table__], hooks={"member": Mask})
+    with TestClient(app) as client:
+        found = client.get("/rest/v1/member?select=x:email,team(y:email)").json()
+        assert found == [{"x": "***", "team": {"y": "t@x"}, "seen": ["email", "team"]}]
+        for select in ("x:email,email:team(id)", "x:email,...team(email)"):
+            response = client.get(f"/rest/v1/member?select={select}")
+            assert (response.status_code, response.json()["code"]) == (400, "42712")
+        assert client.portal is not None
+        client.portal.call(db.adispose)
+    db.dispose()
+
+
 def test_columns_are_hidden_and_shown(sqlite_url: str) -> None:
     with mounted(sqlite_url, exclude=["email"], expose=["api_token"]) as (client, _):
         assert client.get("/rest/v1/person?api_token=eq.t").json() == [{"id": 1, "name": "Ann", "api_token": "t"}]

@@ -50,6 +50,37 @@ def test_a_list_of_any_is_one_condition(shelves: Any) -> None:
     assert shelves.rows("book?id=eq(any).{}") == []
 
 
+def test_what_leads_there_and_back_does_not_multiply_without_bound(library: Any) -> None:
+    library.insert("Book", *({"id": 100 + number, "title": "x", "author_id": 3} for number in range(30)))
+    book, author = "book!author_id", "author!author_id"
+    there_and_back = f"author?select={book}({author}({book}(id)))&id=eq.3"
+    assert len(library.rows(there_and_back)[0]["book"][0]["author"]["book"]) == 30
+    further = f"id,{book}({author}({book}({author}({book}(id)))))"
+    assert library.refused(f"author?select={further}") == (400, "54000")
+    assert library.refused(f"author?select=id,...{book}(id,{author}({book}({author}({book}(id)))))") == (400, "54000")
+    assert len(library.rows(f"author?select={further}&book.limit=1&id=eq.3")) == 1
+    changed = library.client.patch(
+        f"/rest/v1/author?id=eq.3&select={further}", json={"name": "D"}, headers={"prefer": "return=representation"}
+    )
+    assert (changed.status_code, changed.json()["code"]) == (400, "54000")
+    assert library.rows("author?select=name&id=eq.3") == [{"name": "Cara"}]
+
+
+def test_an_estimate_hides_no_rows(library: Any) -> None:
+    if library.family == "postgresql":
+        with library.db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("DELETE FROM pair")
+            connection.exec_driver_sql("VACUUM ANALYZE pair")
+    library.insert("Pair", *({"left": 7, "right": number} for number in range(30)))
+    for mode in ("estimated", "planned"):
+        response = library.get("pair?offset=10&limit=5", prefer=f"count={mode}")
+        first, total = response.headers["content-range"].split("/")
+        assert (response.status_code in (200, 206), first, len(response.json())) == (True, "10-14", 5)
+        assert int(total) >= 15
+        assert library.get("pair?offset=90", prefer=f"count={mode}").status_code in (200, 206)
+    assert library.refused("pair?offset=90", prefer="count=exact") == (416, "PGRST103")
+
+
 def test_decimals_are_numbers_and_no_secret_leaves(shelves: Any) -> None:
     response = shelves.get("book?select=price&order=id")
     assert json.loads(response.text, parse_float=str)[0] == {"price": "12.50"}

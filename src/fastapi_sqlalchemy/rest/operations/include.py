@@ -16,6 +16,7 @@ from ..query.tree import Node
 from ..relations import Relation
 from ..resource import Resource
 from ..serialize import Serializer
+from .answer_size import AnswerSize
 from .rows import dialect_of, fetch
 
 __all__ = ["INCLUDE_LIMIT", "Branch", "Tree", "attach", "branches_of", "fold", "local_columns", "related_statement"]
@@ -87,16 +88,22 @@ def attach(
     ownership: Ownership,
     branches: Iterable[Branch],
     parents: Sequence[tuple[dict[str, Any], Mapping[sa.ColumnElement[Any], Any]]],
+    size: AnswerSize | None = None,
 ) -> None:
     """Set each relation on the objects of a page.
 
     ``parents`` are pairs of the object that is answered and its values by column, which hold those of
-    :func:`local_columns`.
+    :func:`local_columns`. Raises a 422 past the ``size`` that the answer may have.
     """
     for branch in branches:
-        groups = _load(session, ownership, branch, [values for _, values in parents])
+        groups = _load(session, ownership, branch, [values for _, values in parents], size)
         for item, values in parents:
-            branch.set(item, groups.get(fold(values[local] for local, _ in branch.relation.pairs), []))
+            found = groups.get(fold(values[local] for local, _ in branch.relation.pairs), [])
+            branch.set(item, found)
+            if size is not None:
+                size.add(item, found)
+    if size is not None:
+        size.check(item for item, _ in parents)
 
 
 def _load(
@@ -104,6 +111,7 @@ def _load(
     ownership: Ownership,
     branch: Branch,
     parents: Iterable[Mapping[sa.ColumnElement[Any], Any]],
+    size: AnswerSize | None,
 ) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
     relation, fields = branch.relation, branch.fields
     wanted = dict.fromkeys(tuple(values[local] for local, _ in relation.pairs) for values in parents)
@@ -121,13 +129,15 @@ def _load(
         statement = related_statement(
             ownership, relation, target, fields, extra, some, branch.limit, where=where, order=order, skip=branch.offset
         )
-        rows = fetch(session, statement, fields)
+        rows = fetch(session, statement if size is None else statement.limit(size.limit + 1), fields)
         width = len(fields)
         for item, row in zip(serializer.objects(rows), rows, strict=True):
             children.append((item, dict(zip(extra, row[width:], strict=False))))
             groups.setdefault(fold(row[width + len(extra) : width + len(extra) + len(relation.pairs)]), []).append(item)
+        if size is not None:
+            size.check_number(len(children))
     if branch.below and children:
-        attach(session, ownership, branch.below, children)
+        attach(session, ownership, branch.below, children, size)
     return groups
 
 

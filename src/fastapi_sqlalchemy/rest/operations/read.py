@@ -6,16 +6,17 @@ The faster ways to run these statements belong here; nothing above this file kno
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from ..fields import Field
-from ..narrowing import is_items, is_table
+from ..narrowing import is_dict, is_items, is_table
 from ..query import Planned, Segment
 from ..serialize import Serializer
+from .answer_size import AnswerSize
 from .include import INCLUDE_LIMIT, Branch, Tree, attach, branches_of, local_columns
 from .rows import Row, Target, dialect_of, fetch, key_criteria
 from .write import not_found, select_row
@@ -29,7 +30,8 @@ class Page:
 
     ``segments`` follow each other, each with an order of its own; ``offset`` skips rows of the first one.
     ``extra`` are columns that the answer does not hold but its cursor needs; they come last in each row. ``tree`` and
-    ``branches`` are the relations, those of a tree as whole rows.
+    ``branches`` are the relations, those of a tree as whole rows. ``max_rows`` is the most rows of the answer, related
+    ones counted as often as they are in it.
     """
 
     fields: Sequence[Field]
@@ -40,6 +42,7 @@ class Page:
     extra: Sequence[sa.ColumnElement[Any]] = ()
     tree: Tree = field(default_factory=dict[str, Any])
     branches: Sequence[Branch] = ()
+    max_rows: int | None = None
 
 
 def read_row(session: Session, target: Target, key: Sequence[Any]) -> Row:
@@ -58,7 +61,13 @@ def read_planned(session: Session, planned: Planned, fields: Sequence[Field]) ->
 
 
 def read_objects(session: Session, target: Target, page: Page) -> tuple[list[dict[str, Any]], list[Row]]:
-    """Return the rows of a page as objects with their relations, and the values of the extra columns."""
+    """Return the rows of a page as objects with their relations, and the values of the extra columns.
+
+    A hook sees the columns under their own names, with the values that are stored; they are renamed and cast after it.
+    """
+    asked = page.fields
+    if "after_read" in target.hooks:
+        page = replace(page, fields=tuple(dict.fromkeys(item.stored for item in asked)))
     branches = (*branches_of(target.resource, page.tree, INCLUDE_LIMIT), *page.branches)
     local = local_columns(branches)
     rows = _fetch(session, target, page, [*page.extra, *local])
@@ -69,9 +78,24 @@ def read_objects(session: Session, target: Target, page: Page) -> tuple[list[dic
         start = width + len(page.extra)
         values = [dict(zip(local, row[start:], strict=False)) for row in rows]
         parents = list(zip(objects, values, strict=True))
-        attach(session, target.ownership, branches, parents)
+        size = None if page.max_rows is None else AnswerSize(page.max_rows)
+        attach(session, target.ownership, branches, parents, size)
     replaced = target.call("after_read", session, objects)
-    return (list(replaced) if is_items(replaced) else objects), extras
+    found = list(replaced) if is_items(replaced) else objects
+    if tuple(page.fields) != tuple(asked):
+        found = [_as_asked(item, asked) if is_dict(item) else item for item in found]
+    return found, extras
+
+
+def _as_asked(item: dict[str, Any], fields: Sequence[Field]) -> dict[str, Any]:
+    """What a hook left of an object, by the names and in the forms that were asked for; what it added stays."""
+    found: dict[str, Any] = {}
+    for wanted in fields:
+        if wanted.stored.name in item:
+            value = item[wanted.stored.name]
+            found[wanted.name] = value if value is None or wanted.shown is None else wanted.shown(value)
+    own = {wanted.stored.name for wanted in fields}
+    return found | {name: value for name, value in item.items() if name not in own}
 
 
 def read_object(session: Session, target: Target, key: Sequence[Any], page: Page) -> tuple[dict[str, Any], Row]:

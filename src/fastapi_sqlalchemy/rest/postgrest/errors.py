@@ -38,6 +38,7 @@ _CODES: Final = {
     "unauthorized": "PGRST301",
     "forbidden": "42501",
     "unsupported_media_type": "PGRST107",
+    "content_too_large": "54000",
 }
 """PostgREST's codes by those of problems; a code that has none stands for itself."""
 

@@ -17,6 +17,7 @@ from ...web.problems import Problem
 from ..access import Access
 from ..endpoints import Endpoints, crud
 from ..hooks import Hooks
+from ..operations.answer_size import TooLargeAnswerError
 from ..query.settings import QuerySettings
 from ..reflect import Reflection
 from ..resource import Resource, ResourceRegistry, entity_of, resource_for
@@ -33,7 +34,7 @@ __all__ = ["PREFIX", "mount"]
 PREFIX = "/rest/v1"
 """Where a mount is, unless it says: the path that clients of Supabase know."""
 
-_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS")
+_METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS", "TRACE")
 
 _SEARCH = re.compile(r"tsquery\(| (?:@>|<@|&&) ")
 _SEARCH_FAULTS = {"42601": 400, "42704": 400, "42883": 404}
@@ -51,6 +52,8 @@ class PostgrestRoute(CRUDRoute):
 
     def failed(self, error: Exception, request: Request) -> Response | None:
         """Return what an error is answered with: a search that PostgreSQL cannot make is the client's fault."""
+        if isinstance(error, TooLargeAnswerError):
+            error = failure(400, "54000", error.problem.detail, hint="Embed fewer rows, such as by limit.")
         if isinstance(error, sa_exc.DBAPIError) and _SEARCH.search(error.statement or ""):
             state = getattr(error.orig, "sqlstate", None)
             if state in _SEARCH_FAULTS:
@@ -82,8 +85,9 @@ def mount(
     be created, changed and deleted; for a reflection the default is its own ``write``. ``dependencies`` hold for every
     request. ``scope_query``, ``exclude``, ``expose`` and ``hooks`` are those of `CRUDRouter`, by model, by table or by
     its name; a table without a ``scope_query`` here has the rules that routers of the same ``db`` have for it, one with
-    None has no rule. ``max_page_size`` is the most rows of an answer, and of one parent in an embedding;
-    ``max_affected`` the most that a change may touch, and the longest array of an insert.
+    None has no rule. ``max_page_size`` is the most rows of an answer, and of one parent in an embedding, which together
+    are at most 100 times as many; ``max_affected`` the most that a change may touch, and the longest array of an
+    insert.
 
     Raises ``ValueError`` for a table, field or hook that is not there, and ``TypeError`` where ``db`` is missing.
     """
@@ -259,8 +263,9 @@ def _allowed(served: Served) -> str:
 
 
 def _refused(request: Request, allowed: str, served: Served) -> Exception:
-    if request.method == "PUT":
-        error = failure(405, "PGRST117", "Unsupported HTTP method: PUT", hint="An upsert is a POST with Prefer.")
+    if request.method in ("PUT", "TRACE"):
+        hint = "An upsert is a POST with Prefer." if request.method == "PUT" else None
+        error = failure(405, "PGRST117", f"Unsupported HTTP method: {request.method}", hint=hint)
     else:
         error = failure(405, "25006", f"The table {served.name} can only be read here.")
     error.problem.headers["Allow"] = allowed

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from ..query.settings import QuerySettings
 from .errors import failure
 
-__all__ = ["content_range", "read_range", "read_rows", "status_of"]
+__all__ = ["content_range", "known_total", "read_range", "read_rows", "status_of"]
 
 _RANGE: Final = re.compile(r"(?:items=)?(\d{1,18})-(\d{0,18})", re.ASCII)
 
@@ -49,11 +49,19 @@ def content_range(first: int, number: int, total: int | None) -> dict[str, str]:
     return {"Content-Range": f"{rows}/{'*' if total is None else total}"}
 
 
-def status_of(first: int, number: int, total: int | None) -> int:
-    """Return 200 for all rows, 206 for some of them; raises a 416 where the page starts past the last row."""
+def known_total(first: int, number: int, counted: int | None) -> int | None:
+    """Return how many rows there are in all: no fewer than were read, whatever was counted or estimated."""
+    return counted if counted is None or not number else max(counted, first + number)
+
+
+def status_of(first: int, number: int, total: int | None, *, is_exact: bool = True) -> int:
+    """Return 200 for all rows, 206 for some of them.
+
+    Raises a 416 where the page starts past the last row, which an estimate cannot tell.
+    """
     if total is None:
         return 200
-    if first > total:
+    if first > total and is_exact:
         details = f"An offset of {first} was requested, but there are only {total} rows."
         raise _unsatisfiable(details, headers=content_range(0, 0, total))
     return 206 if number < total else 200

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 
 from ...web.problems import ProblemError
+from ..bodies import TooManyItemsError
 from ..endpoints import crud
 from ..fields import Field
 from ..query.errors import listed, shown
@@ -37,6 +38,8 @@ async def read_new_rows(
         rows, many = await body.many(crud(request), resource, ignore_unknown=columns is not None)
     except RequestValidationError as error:
         raise _refused(resource, error) from None
+    except TooManyItemsError as error:
+        raise failure(400, "PGRST124", error.problem.detail) from None
     if columns is not None:
         missing = {} if defaults else dict.fromkeys(columns)
         rows = [{**missing, **{name: row[name] for name in columns if name in row}} for row in rows]

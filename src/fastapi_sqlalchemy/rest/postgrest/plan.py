@@ -20,7 +20,8 @@ __all__ = ["Embedding", "Level", "Plan"]
 class Level:
     """What is asked of one resource: of the table itself, or of an embedding.
 
-    ``related`` are the relations that the columns of an order are read over, by the names of these.
+    ``related`` are the relations that the columns of an order are read over, by the names of these; ``max_rows``
+    bounds the rows of a whole answer.
     """
 
     resource: Resource
@@ -33,6 +34,7 @@ class Level:
     related: dict[str, Relation] = field(default_factory=dict[str, Relation])
     limit: int | None = None
     offset: int = 0
+    max_rows: int | None = None
     nodes: tuple[Node, ...] = ()
 
     @property

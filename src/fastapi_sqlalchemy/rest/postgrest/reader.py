@@ -29,6 +29,8 @@ from .tables import Names
 __all__ = ["read_plan"]
 
 _OWN: Final = ("select", "columns", "on_conflict")
+_PAGES: Final = 100
+"""The pages that all rows of an answer may fill, embedded ones counted as often as they are in it."""
 _PAGE: Final = ("order", "limit", "offset")
 
 
@@ -60,6 +62,7 @@ class _Reader:
                     raise unparsable(name, "it was given more than once")
                 own[name] = value
         level = self.top = Level(resource, self.names.of(resource) or resource.name)
+        level.max_rows = self.settings.max_page_size * _PAGES
         try:
             items = parse_select(own.get("select", "*"), self.settings.max_include_depth)
         except MalformedError as error:
@@ -105,7 +108,7 @@ class _Reader:
         show = shown_as(found, item.path, item.as_text, item.cast)
         if show is None and item.alias in (None, found.name):
             return found
-        return replace(found, name=item.alias or found.name, shown=show)
+        return replace(found, name=item.alias or found.name, shown=show, origin=found)
 
     def _embed(self, level: Level, item: Embedded) -> None:
         self.embeddings += 1

@@ -13,11 +13,13 @@ from starlette.responses import Response
 from ..operations import read
 from ..operations.rows import Target, dialect_of
 from ..query import ListQuery, Ordering, Segment, SortKey, compile_nodes
+from ..query.errors import shown
 from ..relations import Relation
 from ..selection import Selection
 from ..serialize import Serializer
 from .answers import answer_for
-from .pages import content_range, read_range, status_of
+from .errors import failure
+from .pages import content_range, known_total, read_range, status_of
 from .plan import Level
 from .preferences import Preferences
 from .reader import read_plan
@@ -42,8 +44,10 @@ async def read_rows(request: Request, tables: Tables, served: Served) -> Respons
         return found, count_rows(session, target, preferences.count, where)
 
     found = await _read_shortly(served, target, level, limit, offset, preferences.count)
-    objects, total = await served.work.run(work, read_only=True) if found is None else found
-    status = status_of(offset, len(objects), total)
+    objects, counted = await served.work.run(work, read_only=True) if found is None else found
+    is_exact = preferences.count == "exact"
+    total = known_total(offset, len(objects), counted)
+    status = status_of(offset, len(objects), total, is_exact=is_exact)
     headers = content_range(offset, len(objects), total) | preferences.applied(("handling", "count"))
     return answer.response(objects, names_of(level), status, headers)
 
@@ -54,8 +58,7 @@ async def _read_shortly(
     """Plain rows by the short way of a list, with a statement that was built for an earlier request of this shape."""
     if level.embedded or not level.is_regular or not level.fields or not limit or "after_read" in target.hooks:
         return None
-    stored = [target.resource.field_of(item.column) for item in level.fields]
-    chosen = tuple(item for item in stored if item is not None)
+    chosen = tuple(item.stored for item in level.fields)
     query = ListQuery(
         filters=level.nodes,
         search=None,
@@ -94,7 +97,12 @@ def wanted_page(
     limit: int | None,
     offset: int,
 ) -> read.Page:
-    """Return what to read of a level."""
+    """Return what to read of a level.
+
+    Raises a problem where a hook would see the rows of an embedding in the place of a column.
+    """
+    if "after_read" in target.hooks:
+        _check_names(target, level)
     sort = [
         _read_over(key, level.related[key.field.name], target) if key.field.name in level.related else key
         for key in level.sort
@@ -108,7 +116,15 @@ def wanted_page(
         offset=offset,
         extra=() if level.fields else (sa.literal_column("1"),),  # a statement selects something
         branches=level.branches,
+        max_rows=level.max_rows,
     )
+
+
+def _check_names(target: Target, level: Level) -> None:
+    read_too = {item.stored.name for item in level.fields}
+    for name in (name for item in level.branches for name in item.names):
+        if name in read_too:
+            raise failure(400, "42712", f"{shown(name)} is a column that is selected; give the relation an alias.")
 
 
 def _read_over(key: SortKey, relation: Relation, target: Target) -> SortKey:
