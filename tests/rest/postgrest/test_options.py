@@ -103,6 +103,19 @@ def test_a_hook_sees_columns_under_their_own_names(sqlite_url: str) -> None:
         )
 
 
+def test_a_hook_may_leave_rows_out_of_the_answer_to_a_write(sqlite_url: str) -> None:
+    class Nobody:
+        @staticmethod
+        def after_read(session: Session, rows: list[Any]) -> list[Any]:
+            return rows[1:]
+
+    with mounted(sqlite_url, hooks=Nobody) as (client, _):
+        changed = client.patch(
+            "/rest/v1/person?id=eq.1", json={"name": "B"}, headers={"prefer": "return=representation"}
+        )
+        assert (changed.status_code, changed.json()) == (200, [])
+
+
 def test_a_hook_sees_no_embedding_in_the_place_of_a_column(sqlite_url: str) -> None:
     db = SQLAlchemy(sqlite_url)
 
