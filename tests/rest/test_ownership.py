@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from fastapi import FastAPI
+from fastapi import FastAPI, Header
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import SQLAlchemy
-from fastapi_sqlalchemy.rest import CRUDRouter
+from fastapi_sqlalchemy.rest import CRUDRouter, postgrest
 from tests.rest.conftest import owned_notes
 
 MINE = {"x-user": "1"}
@@ -182,3 +182,45 @@ def test_a_foreign_key_to_another_owners_row_is_one_to_no_row(drawers: Any, meth
     assert theirs.status_code == absent.status_code == 409
     assert theirs.json()["code"] == absent.json()["code"] == "foreign_key_violation"
     assert drawers.get("/papers").json() == [{**mine.json(), "folder_id": 1}]
+
+
+def test_a_link_that_the_caller_does_not_see_leads_nowhere(database_url: str) -> None:
+    db = SQLAlchemy(database_url)
+    user = sa.Table("user", db.metadata, sa.Column("id", sa.Integer, primary_key=True))
+    team = sa.Table("team", db.metadata, sa.Column("id", sa.Integer, primary_key=True))
+    member = sa.Table(
+        "member",
+        db.metadata,
+        sa.Column("team_id", sa.ForeignKey("team.id"), primary_key=True),
+        sa.Column("user_id", sa.ForeignKey("user.id"), primary_key=True),
+    )
+
+    def own(x_user: int = Header()) -> Any:
+        return member.c.user_id == x_user
+
+    db.create_all()
+    with db.engine.begin() as connection:
+        connection.execute(sa.insert(user), [{"id": 1}, {"id": 2}])
+        connection.execute(sa.insert(team), [{"id": 1}, {"id": 2}])
+        connection.execute(
+            sa.insert(member),
+            [{"team_id": 1, "user_id": 1}, {"team_id": 1, "user_id": 2}, {"team_id": 2, "user_id": 2}],
+        )
+    app = FastAPI()
+    app.include_router(CRUDRouter(user, db=db, prefix="/users"))
+    app.include_router(CRUDRouter(team, db=db, prefix="/teams"))
+    app.include_router(CRUDRouter(member, db=db, prefix="/members", scope_query=own))
+    postgrest.mount(app, db=db, tables=[team, user, member])
+    postgrest.mount(app, db=db, tables=[team, user], prefix="/without")
+    with TestClient(app) as client:
+        for path in ("/rest/v1/team?select=id,user(id)&order=id", "/teams?include=user&sort=id"):
+            assert client.get(path).status_code in (400, 422)
+            rows = client.get(path, headers=MINE).json()
+            assert [(row["id"], [item["id"] for item in row["user"]]) for row in rows] == [(1, [1]), (2, [])]
+        for path in ("/rest/v1/team?select=id,user!inner()&user.id=eq.2", "/teams?user.id=2"):
+            assert client.get(path, headers=MINE).json() == []
+        assert client.get("/teams?user.id=1", headers=MINE).json() == [{"id": 1}]
+        assert client.get("/without/team?select=id,user(id)").json()["code"] == "PGRST200"
+        assert client.portal is not None
+        client.portal.call(db.adispose)
+    db.dispose()

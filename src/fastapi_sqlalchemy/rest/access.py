@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -81,7 +81,8 @@ class Access:
         """Return the criteria of a request; ``scope`` is what the router's own dependency gave."""
         ownership = Ownership(resource, as_criteria(scope))
         seen: set[Any] = {entity_of(resource)}
-        for target in reached:
+        targets = list(reached) if self._rules else []
+        for target in (*targets, *_between((resource, *targets))):
             entity = entity_of(target)
             if entity in seen:
                 continue
@@ -89,6 +90,15 @@ class Access:
             if criteria := await self.criteria(request, target):
                 ownership.add(target, criteria)
         return ownership
+
+
+def _between(resources: Sequence[Resource]) -> Iterator[Resource]:
+    """The tables between of those that are many to many."""
+    reached = {entity_of(resource) for resource in resources}
+    for resource in resources:
+        for relation in resource.relations.values():
+            if relation.between is not None and relation.entity in reached:
+                yield relation.between
 
 
 async def _solve(request: Request, call: ScopeQuery, dependant: Dependant) -> Any:

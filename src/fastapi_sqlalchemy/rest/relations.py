@@ -11,6 +11,8 @@ from sqlalchemy import exc as sa_exc
 from sqlalchemy import orm
 from sqlalchemy.sql import operators
 
+from .narrowing import is_table
+
 if TYPE_CHECKING:
     from .resource import Resource, ResourceRegistry
 
@@ -42,6 +44,11 @@ class Relation:
     def target(self) -> Resource:
         """The resource this leads to, with its own secrecy."""
         return self.registry.related(self.entity)
+
+    @property
+    def between(self) -> Resource | None:
+        """The table between of many to many; a link that the caller may not see leads nowhere."""
+        return self.registry.resource(self.secondary) if is_table(self.secondary) else None
 
 
 def mapper_relations(registry: ResourceRegistry, mapper: orm.Mapper[Any]) -> Iterator[Relation]:
@@ -122,7 +129,7 @@ def table_relations(registry: ResourceRegistry, table: sa.Table) -> Iterator[Rel
                 to_many=True,
             )
             far = _other_side(other, constraint)
-            if far is not None:
+            if far is not None and registry.reachable(other):
                 yield Relation(
                     name=name(far.referred_table.name, f"{far.referred_table.name}_via_{other.name}"),
                     entity=far.referred_table,

@@ -272,3 +272,26 @@ def test_no_write_leaves_the_rows_of_the_caller(crates: Any, prefer: str) -> Non
     assert client.post("/crate/-/upsert?on_conflict=id", json={"id": 3, "team": 11}).status_code < 300
     assert client.patch("/rest/v1/crate?id=eq.1", json={"team": 10}, headers=rest).status_code < 300
     assert teams() == {1: 10, 2: 20, 3: 11}
+
+
+def test_more_rows_are_changed_than_a_statement_has_parameters(postgres_url: str) -> None:
+    db = SQLAlchemy(postgres_url)
+    columns = (sa.Column(name, sa.Integer, primary_key=True, autoincrement=False) for name in ("left", "right"))
+    table = sa.Table("wide", db.metadata, *columns, sa.Column("text", sa.Text))
+    code = sa.Table("code", db.metadata, sa.Column("code", sa.String(10), primary_key=True), sa.Column("n", sa.Integer))
+    app = FastAPI()
+    postgrest.mount(app, db=db, tables=[table, code], write=True, max_affected=40_000, max_page_size=40_000)
+    db.create_all()
+    with db.engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO wide SELECT i, -i FROM generate_series(1, 33000) AS i")
+        connection.exec_driver_sql("INSERT INTO code SELECT 'c' || i, i FROM generate_series(1, 1500) AS i")
+    with TestClient(app) as client:
+        changed = client.patch("/rest/v1/wide?left=gt.0&select=left&order=left.desc", json={"text": "x"}, headers=BACK)
+        assert [row["left"] for row in changed.json()] == list(range(33_000, 0, -1))
+        assert len(client.delete("/rest/v1/wide?left=gt.0&select=left", headers=BACK).json()) == 33_000
+        assert len(client.patch("/rest/v1/code?n=gt.0&select=code", json={"n": 1}, headers=BACK).json()) == 1500
+        assert client.portal is not None
+        client.portal.call(db.adispose)
+    with db.engine.connect() as connection:
+        assert connection.execute(sa.select(sa.func.count(), sa.func.max(table.c.text))).one() == (0, None)
+    db.dispose()

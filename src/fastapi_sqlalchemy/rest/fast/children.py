@@ -11,7 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..operations.include import INCLUDE_LIMIT, fold, related_statement
+from ..operations.include import INCLUDE_LIMIT, related_statement
+from ..operations.matching import may_be_alike
 from ..operations.rows import Row
 from ..ownership import Ownership
 from ..relations import Relation
@@ -64,14 +65,20 @@ class Children:
         keys = [key for key in dict.fromkeys(row[self._place] for row in parents.raw[:limit]) if key is not None]
         if not keys:
             return {}
+        known = {(key,) for key in keys}
+        if may_be_alike(known, "sqlite"):
+            raise GiveWay
         size = 1 << (len(keys) - 1).bit_length()
         keys += [keys[-1]] * (size - len(keys))
         found = yield self._statement(size), {f"key_{number}": key for number, key in enumerate(keys)}
-        return self._grouped(found)
+        groups = self._grouped(found)
+        if not groups.keys() <= known:
+            raise GiveWay
+        return groups
 
     def set(self, item: dict[str, Any], parent: Row, groups: dict[tuple[Any, ...], list[dict[str, Any]]]) -> None:
         """Set the relation on the object of a parent."""
-        found = groups.get(fold([parent[self._place]]), [])
+        found = groups.get((parent[self._place],), [])
         relation = self._relation
         item[relation.name] = found if relation.to_many else (found[0] if found else None)
 
@@ -87,7 +94,7 @@ class Children:
                 self.json = related_json(self._resource, self._relation, self._fields, found.codes)
         groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
         for row, item in zip(found.raw, self._write(found.raw), strict=True):
-            groups.setdefault(fold([row[last]]), []).append(item)
+            groups.setdefault((row[last],), []).append(item)
         return groups
 
     def _statement(self, size: int) -> sa.Select[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from ...web.problems import Problem, ProblemError
@@ -27,6 +28,7 @@ from .write import (
 
 __all__ = ["TooManyRowsError", "among_keys", "bulk_delete", "bulk_update", "matching_keys"]
 
+_LISTED = 1000
 Criteria = Sequence[sa.ColumnElement[bool]]
 
 
@@ -40,10 +42,23 @@ def matching_keys(session: Session, target: Target, criteria: Criteria, max_affe
     return _keys(session, target, criteria, max_affected)
 
 
-def among_keys(resource: Resource, keys: Sequence[tuple[Any, ...]]) -> sa.ColumnElement[bool]:
-    """Return the criterion of the rows with these keys."""
+def among_keys(session: Session, resource: Resource, keys: Sequence[tuple[Any, ...]]) -> sa.ColumnElement[bool]:
+    """Return the criterion of the rows with these keys; on PostgreSQL many are one array for each column of the key.
+
+    Its drivers send no more than 32,767 or 65,535 parameters.
+    """
     columns = [item.column for item in resource.key]
-    return columns[0].in_([key[0] for key in keys]) if len(columns) == 1 else sa.tuple_(*columns).in_(keys)
+    there = columns[0] if len(columns) == 1 else sa.tuple_(*columns)
+    if len(keys) > _LISTED and dialect_of(session).name == "postgresql":
+        arrays = [
+            sa.bindparam(None, list(values), type_=postgresql.ARRAY(column.type), unique=True)
+            for column, values in zip(columns, zip(*keys, strict=True), strict=True)
+        ]
+        wanted = (
+            sa.func.unnest(*arrays).table_valued(*(f"key_{number}" for number in range(len(columns)))).render_derived()
+        )
+        return there.in_(sa.select(*wanted.c))
+    return there.in_(keys if len(columns) > 1 else [key[0] for key in keys])
 
 
 def bulk_update(session: Session, target: Target, criteria: Criteria, values: Values, max_affected: int) -> int:
@@ -67,7 +82,7 @@ def bulk_update(session: Session, target: Target, criteria: Criteria, values: Va
     table: Any = resource.table
     statement = sa.update(table).where(_where(session, target, criteria)).values(columns_of(resource, values))
     number = _bounded(affected(session, statement), max_affected)
-    if changed and len(_keys(session, target, [among_keys(resource, changed)], max_affected)) < len(changed):
+    if changed and len(_keys(session, target, [among_keys(session, resource, changed)], max_affected)) < len(changed):
         raise not_found(resource)  # a row would leave those of the caller
     return number
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,9 +17,10 @@ from ..relations import Relation
 from ..resource import Resource
 from ..serialize import Serializer
 from .answer_size import AnswerSize
-from .rows import dialect_of, fetch
+from .matching import ASKED_AT_ONCE, equal, may_be_alike
+from .rows import Row, dialect_of, fetch
 
-__all__ = ["INCLUDE_LIMIT", "Branch", "Tree", "attach", "branches_of", "fold", "local_columns", "related_statement"]
+__all__ = ["INCLUDE_LIMIT", "Branch", "Tree", "attach", "branches_of", "local_columns", "related_statement"]
 
 Tree = Mapping[str, "Tree"]
 """Names of relations, each with the relations to include below it."""
@@ -98,7 +99,7 @@ def attach(
     for branch in branches:
         groups = _load(session, ownership, branch, [values for _, values in parents], size)
         for item, values in parents:
-            found = groups.get(fold(values[local] for local, _ in branch.relation.pairs), [])
+            found = groups.get(tuple(values[local] for local, _ in branch.relation.pairs), [])
             branch.set(item, found)
             if size is not None:
                 size.add(item, found)
@@ -124,21 +125,51 @@ def _load(
     dialect = dialect_of(session)
     where = compile_nodes(branch.where, target, dialect, ownership.criteria)
     order = Ordering(target, branch.sort, dialect).order_by() if branch.sort else ()
+
+    def read(some: Sequence[Row], told: Sequence[sa.ColumnElement[bool]] = ()) -> list[Row]:
+        more = [*extra, *told]
+        statement = related_statement(
+            ownership, relation, target, fields, more, some, branch.limit, where=where, order=order, skip=branch.offset
+        )
+        return fetch(session, statement if size is None else statement.limit(size.limit + 1), fields)
+
+    width = len(fields)
     for start in range(0, len(keys), _CHUNK):
         some = keys[start : start + _CHUNK]
-        statement = related_statement(
-            ownership, relation, target, fields, extra, some, branch.limit, where=where, order=order, skip=branch.offset
-        )
-        rows = fetch(session, statement if size is None else statement.limit(size.limit + 1), fields)
-        width = len(fields)
-        for item, row in zip(serializer.objects(rows), rows, strict=True):
+        found = _by_parent(relation, some, read, width + len(extra), dialect.name)
+        for item, (row, parents_of_row) in zip(serializer.objects([row for row, _ in found]), found, strict=True):
             children.append((item, dict(zip(extra, row[width:], strict=False))))
-            groups.setdefault(fold(row[width + len(extra) : width + len(extra) + len(relation.pairs)]), []).append(item)
+            for key in parents_of_row:
+                groups.setdefault(key, []).append(item)
         if size is not None:
             size.check_number(len(children))
     if branch.below and children:
         attach(session, ownership, branch.below, children, size)
     return groups
+
+
+def _by_parent(
+    relation: Relation, keys: Sequence[Row], read: Callable[..., list[Row]], width: int, database: str
+) -> list[tuple[Row, list[Row]]]:
+    """Related rows, each with the keys of the parents that it belongs to.
+
+    Where its own key is none of theirs, or two of theirs may be one, the statement itself compares them.
+    """
+    number = len(relation.pairs)
+    if not may_be_alike(keys, database):
+        known = set(keys)
+        found = [(row, [row[-number:]]) for row in read(keys)]
+        if all(key in known for _, (key,) in found):
+            return found
+    told: list[tuple[Row, list[Row]]] = []
+    columns = [column for _, column in relation.pairs]
+    for start in range(0, len(keys), ASKED_AT_ONCE):
+        some = keys[start : start + ASKED_AT_ONCE]
+        told += [
+            (row, [key for key, same in zip(some, row[width:], strict=False) if same])
+            for row in read(some, [equal(columns, key) for key in some])
+        ]
+    return told
 
 
 def related_statement(
@@ -164,7 +195,12 @@ def related_statement(
         origin = sa.join(relation.secondary, origin, on)
     columns = [*(item.column for item in fields), *extra, *remote]
     labelled = [column.label(f"c{number}") for number, column in enumerate(columns)]
-    statement = sa.select(*labelled).select_from(origin).where(among, *ownership.criteria(source), *where)
+    visible = (
+        ownership.criteria(source)
+        if relation.between is None
+        else (*ownership.criteria(source), *ownership.criteria(relation.between.source()))
+    )
+    statement = sa.select(*labelled).select_from(origin).where(among, *visible, *where)
     if not relation.to_many:
         return statement
     order = order or relation.order_by or tuple(item.column for item in target.key)
@@ -176,8 +212,3 @@ def related_statement(
         .order_by(ranked.c.number)
     )
     return cast("sa.Select[Any]", limited.where(ranked.c.number > skip) if skip else limited)
-
-
-def fold(values: Iterable[Any]) -> tuple[Any, ...]:
-    """A key as databases compare it: some fold the case of text."""
-    return tuple(value.casefold() if isinstance(value, str) else value for value in values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ from ...web.problems import Problem, ProblemError
 from ..fields import Field
 from ..narrowing import is_dict
 from ..resource import Resource
+from .matching import ASKED_AT_ONCE, alike, equal, may_be_alike
 from .references import check_references
 from .rows import Row, Shape, Target, connected_dialect, dialect_of, fetch
 from .write import (
@@ -64,18 +65,23 @@ def upsert(session: Session, target: Target, bodies: Sequence[Values], conflict:
             values.clear()
             values.update(replacement)
     check_references(session, target, rows)
-    by_value: dict[Row, Row] = {}
-    for batch in _without_repetition(rows, conflict):
+    shape = Shape.of(resource)
+    keys: dict[int, Row] = {}
+    latest: dict[Row, Row] = {}
+    for numbers in _without_repetition(rows, conflict):
+        batch = [rows[number] for number in numbers]
         existing = _existing(session, target, batch, conflict)
-        if needs_unit_of_work(session, target, "upsert", batch):
+        if needs_unit_of_work(session, target, "upsert", batch) or _meets_any(session, target):
             stored = _one_by_one(session, target, batch, conflict, existing)
         else:
             stored = _in_batches(session, target, batch, conflict)
             if not target.ownership.is_plain:
                 for row in stored:
-                    select_row(session, target, Shape.of(resource).key(row))
-        by_value.update(zip((_fold(_conflict_value(values, conflict)) for values in batch), stored, strict=True))
-    found = [by_value[_fold(_conflict_value(values, conflict))] for values in rows]
+                    select_row(session, target, shape.key(row))
+        for number, row in zip(numbers, stored, strict=True):
+            keys[number] = shape.key(row)
+            latest[keys[number]] = row
+    found = [latest[keys[number]] for number in range(len(rows))]
     if "after_upsert" in target.hooks:
         names = [item.name for item in Shape.of(resource).fields]
         for row, values in zip(found, rows, strict=True):
@@ -87,27 +93,81 @@ def insert_new(session: Session, target: Target, bodies: Sequence[Values], confl
     """Insert the rows whose ``conflict`` fields no row has yet, and return these, whole and in order."""
     prepare_session(session)
     presets = target.ownership.presets()
-    found: list[Row] = []
-    for batch in _without_repetition([{**values, **presets} for values in bodies], conflict):
-        for attempt in range(1, _ATTEMPTS + 1):
-            new = _absent(session, target, batch, conflict)
-            try:
-                with session.begin_nested():
-                    found += create(session, target, new) if new else []
-                break
-            except sa_exc.IntegrityError:  # another one inserted it meanwhile, or another constraint is broken
-                if attempt == _ATTEMPTS:
-                    raise
+    rows = [{**values, **presets} for values in bodies]
+    found: dict[int, Row] = {}
+    for numbers in _without_repetition(rows, conflict):
+        found.update(_insert_absent(session, target, {number: rows[number] for number in numbers}, conflict))
+    return [found[number] for number in sorted(found)]
+
+
+def _insert_absent(
+    session: Session, target: Target, rows: dict[int, Values], conflict: Sequence[str]
+) -> dict[int, Row]:
+    for attempt in range(1, _ATTEMPTS + 1):
+        new = _absent(session, target, rows, conflict)
+        try:
+            with session.begin_nested():
+                created = create(session, target, [rows[number] for number in new]) if new else []
+            return dict(zip(new, created, strict=True))
+        except sa_exc.IntegrityError:  # another one inserted it meanwhile, or another constraint is broken
+            if attempt == _ATTEMPTS:
+                raise
+    return {}
+
+
+def _absent(session: Session, target: Target, rows: dict[int, Values], conflict: Sequence[str]) -> list[int]:
+    """The rows whose ``conflict`` fields are not there; a locking read also sees what was committed meanwhile."""
+    given = list(rows.values())
+    fields = [*(target.resource.fields[name] for name in conflict), *target.resource.key]
+    there = _keys_by_value(fetch(session, _stored(target, given, conflict), fields), conflict)
+    met = _met(session, target, given, conflict, there)
+    return [number for number, key in zip(rows, met, strict=True) if key is None]
+
+
+def _stored(target: Target, rows: Sequence[Values], conflict: Sequence[str]) -> sa.Select[Any]:
+    """What reads and locks the rows that have the ``conflict`` fields of these: these fields and the key."""
+    resource = target.resource
+    fields = [resource.fields[name] for name in conflict]
+    columns = [item.column for item in (*fields, *resource.key)]
+    among = _among(fields, rows, conflict)
+    return sa.select(*columns).select_from(resource.table).where(among).with_for_update()
+
+
+def _keys_by_value(rows: Iterable[Row], conflict: Sequence[str]) -> dict[Row, Row]:
+    return {row[: len(conflict)]: row[len(conflict) :] for row in rows}
+
+
+def _met(
+    session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str], there: Mapping[Row, Row]
+) -> list[Row | None]:
+    """The key of the stored row that each of the given ones meets; ``there`` are those stored, by their values.
+
+    A value that is not there exactly may be so for the database: where that can be, it compares them itself.
+    """
+    values = [_conflict_value(row, conflict) for row in rows]
+    found = [there.get(value) for value in values]
+    rest = [number for number, key in enumerate(found) if key is None]
+    name = dialect_of(session).name
+    if not rest or not there or (there.keys() <= set(values) and not may_be_alike({*values, *there}, name)):
+        return found
+    resource = target.resource
+    columns = [resource.fields[item].column for item in conflict]
+    fields = [*(resource.fields[item] for item in conflict), *resource.key]
+    for start in range(0, len(rest), ASKED_AT_ONCE):
+        some = rest[start : start + ASKED_AT_ONCE]
+        told = [equal(columns, values[number]).label(f"met_{number}") for number in some]
+        statement = _stored(target, [rows[number] for number in some], conflict).add_columns(*told)
+        for row in fetch(session, statement, fields):
+            for number, same in zip(some, row[len(fields) :], strict=True):
+                if same:
+                    found[number] = row[len(conflict) : len(fields)]
     return found
 
 
-def _absent(session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str]) -> list[Values]:
-    """The rows whose ``conflict`` fields are not there; a locking read also sees what was committed meanwhile."""
-    fields = [target.resource.fields[name] for name in conflict]
-    statement = sa.select(*(item.column for item in fields)).select_from(target.resource.table)
-    there = fetch(session, statement.where(_among(fields, rows, conflict)).with_for_update(), fields)
-    known = {_fold(row) for row in there}
-    return [values for values in rows if _fold(_conflict_value(values, conflict)) not in known]
+def _meets_any(session: Session, target: Target) -> bool:
+    """Whether a statement would change a row that meets any unique constraint, and not say which."""
+    dialect = connected_dialect(session)
+    return dialect.name in ("mysql", "mariadb") and (target.cautious or not dialect.insert_returning)
 
 
 def _in_batches(session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str]) -> list[Row]:
@@ -133,8 +193,9 @@ def _batch(session: Session, target: Target, batch: Sequence[Values], conflict: 
         among = _among(fields, batch, conflict)
         stored = fetch(session, sa.select(*shape.columns).select_from(resource.table).where(among), shape.fields)
     positions = [[item.name for item in shape.fields].index(name) for name in conflict]
-    by_value = {_fold(tuple(row[position] for position in positions)): row for row in stored}
-    found = [by_value.get(_fold(_conflict_value(values, conflict))) for values in batch]
+    there = {tuple(row[position] for position in positions): shape.key(row) for row in stored}
+    by_key = {shape.key(row): row for row in stored}
+    found = [None if key is None else by_key.get(key) for key in _met(session, target, batch, conflict, there)]
     if None not in found:
         return [row for row in found if row is not None]
     if len(stored) < len(batch):
@@ -154,7 +215,7 @@ def _statement(session: Session, target: Target, batch: list[Values], conflict: 
     if name in ("mysql", "mariadb"):
         changes = {key: _inserted(table.c[key]) for key in given} | _on_update(table, given)
         first = columns[0]
-        return mysql.insert(table).values(batch).on_duplicate_key_update(changes or {first.key: _inserted(first)})
+        return mysql.insert(table).values(batch).on_duplicate_key_update(changes or {first.key: first})
     insert: Any = postgresql.insert if name == "postgresql" else sqlite.insert
     statement: Any = insert(table).values(batch)
     changes = {key: statement.excluded[key] for key in given} | _on_update(table, given)
@@ -184,13 +245,12 @@ def _on_update(table: sa.Table, given: Sequence[str]) -> dict[str, Any]:
 
 
 def _one_by_one(
-    session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str], existing: dict[Row, Row]
+    session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str], existing: Sequence[Row | None]
 ) -> list[Row]:
     """Through the unit of work, for models whose Python side must see each change."""
     found: list[Row] = []
-    quiet = Target(target.resource, target.ownership, type(target.hooks)(None), target.loop)
-    for values in rows:
-        key = existing.get(_conflict_value(values, conflict))
+    quiet = Target(target.resource, target.ownership, type(target.hooks)(None), target.loop, target.cautious)
+    for values, key in zip(rows, existing, strict=True):
         if key is None:
             found.extend(create(session, quiet, [values]))
         else:
@@ -203,20 +263,15 @@ def _one_by_one(
     return found
 
 
-def _existing(session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str]) -> dict[Row, Row]:
-    """Lock the rows that are there already and return their keys by conflict value; another owner's is a 404."""
+def _existing(session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str]) -> list[Row | None]:
+    """Lock the rows that are there already and return the key of the one that each meets; another owner's is a 404."""
     resource = target.resource
     guarded = bool(target.ownership.own) or resource.deleted is not None or bool(resource.criteria)
-    if not guarded and not needs_unit_of_work(session, target, "upsert", rows):
-        return {}
+    if not (guarded or needs_unit_of_work(session, target, "upsert", rows) or _meets_any(session, target)):
+        return []
     fields = [resource.fields[name] for name in conflict]
-    statement = (
-        sa.select(*(item.column for item in fields), *(item.column for item in resource.key))
-        .select_from(resource.table)
-        .where(_among(fields, rows, conflict))
-        .with_for_update()
-    )
-    there = {row[: len(fields)]: row[len(fields) :] for row in fetch(session, statement, fields)}
+    statement = _stored(target, rows, conflict)
+    there = _keys_by_value(fetch(session, statement, fields), conflict)
     visible = {row[: len(fields)] for row in fetch(session, statement.where(*target.visible), fields)}
     hidden = set(there) - visible
     if hidden and resource.deleted is not None:
@@ -226,7 +281,7 @@ def _existing(session: Session, target: Target, rows: Sequence[Values], conflict
             raise ProblemError(Problem(status=409, code="unique_violation", detail=detail, fields=list(conflict)))
     if hidden:
         raise not_found(resource)
-    return there
+    return _met(session, target, rows, conflict, there)
 
 
 def _among(fields: Sequence[Field], rows: Sequence[Values], conflict: Sequence[str]) -> sa.ColumnElement[bool]:
@@ -240,27 +295,22 @@ def _conflict_value(values: Values, conflict: Sequence[str]) -> Row:
     return tuple(values[name] for name in conflict)
 
 
-def _without_repetition(rows: Sequence[Values], conflict: Sequence[str]) -> list[list[Values]]:
+def _without_repetition(rows: Sequence[Values], conflict: Sequence[str]) -> list[list[int]]:
     """Batches in which no row meets another: a row that comes again is applied after the first, as it stands."""
-    batches: list[list[Values]] = []
+    batches: list[list[int]] = []
     times: dict[Row, int] = {}
-    for values in rows:
+    for place, values in enumerate(rows):
         missing = [name for name in conflict if values.get(name) is None]
         if missing:
             detail = f"An upsert by {', '.join(conflict)} needs a value of {', '.join(missing)}."
             raise ProblemError(Problem(status=422, code="validation_error", detail=detail, fields=missing))
-        value = _fold(_conflict_value(values, conflict))
+        value = alike(_conflict_value(values, conflict))
         number = times.get(value, 0)
         times[value] = number + 1
         if number == len(batches):
             batches.append([])
-        batches[number].append(values)
+        batches[number].append(place)
     return batches
-
-
-def _fold(value: Row) -> Row:
-    """The way a case-insensitive collation compares."""
-    return tuple(part.casefold().rstrip() if isinstance(part, str) else part for part in value)
 
 
 def _is_key(resource: Resource, name: str) -> bool:

@@ -122,7 +122,9 @@ async def change_rows(request: Request, tables: Tables, served: Served) -> Respo
             return bulk_update(session, target, where, values, change.max_affected), []
         keys = matching_keys(session, target, where, change.max_affected)
         if keys:
-            bulk_update(session, target, [among_keys(target.resource, keys)], dict(values), change.max_affected)
+            bulk_update(
+                session, target, [among_keys(session, target.resource, keys)], dict(values), change.max_affected
+            )
         return len(keys), _answered(session, change, target, keys)
 
     number, objects = await _bounded(change, target, work)
@@ -143,7 +145,7 @@ async def delete_rows(request: Request, tables: Tables, served: Served) -> Respo
         keys = matching_keys(session, target, where, change.max_affected)
         objects = _answered(session, change, target, keys)
         if keys:
-            bulk_delete(session, target, [among_keys(target.resource, keys)], change.max_affected)
+            bulk_delete(session, target, [among_keys(session, target.resource, keys)], change.max_affected)
         return len(keys), objects
 
     number, objects = await _bounded(change, target, work)
@@ -189,7 +191,7 @@ def _answered(session: Session, change: _Change, target: Target, keys: Sequence[
     if not keys:
         answer.check(0)
         return []
-    page = wanted_page(session, target, change.level, [among_keys(target.resource, keys)], None, 0)
+    page = wanted_page(session, target, change.level, [among_keys(session, target.resource, keys)], None, 0)
     page.extra = [item.column for item in target.resource.key]
     objects, found = read.read_objects(session, target, page)
     answer.check(len(objects))

@@ -162,6 +162,7 @@ class _Builder:
     def _related(self, relation: Relation, item: Shape | None, source: Source) -> Criterion:
         target = relation.target.aliased()
         froms: list[sa.FromClause] = [target.selectable]
+        criteria: list[Criterion] = []
         if relation.secondary is None:
             joins: list[Criterion] = [source.column(here) == target.column(there) for here, there in relation.pairs]
         else:
@@ -169,7 +170,9 @@ class _Builder:
             froms.append(middle)
             joins = [source.column(here) == _moved(there, middle) for here, there in relation.pairs]
             joins += [target.column(far) == _moved(there, middle) for far, there in relation.secondary_pairs]
-        criteria = [*joins, *self.visible(target)]
+            if relation.between is not None:
+                criteria += self.visible(Source(relation.between, middle))
+        criteria += [*joins, *self.visible(target)]
         if item is not None:
             criteria.append(self.build(item, target))
         one: sa.ColumnElement[int] = sa.literal_column("1")
