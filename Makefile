@@ -15,8 +15,6 @@
 PYTHON ?= python3
 PORT ?= 8000
 export PORT
-# the tests start some two hundred processes, each of which would compile the package again
-unexport PYTHONDONTWRITEBYTECODE
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RUN := .venv-run/bin/python
 DEV := .venv/bin/python
@@ -46,7 +44,11 @@ help:
 run: .venv-run/.ready
 	@$(RUN) -m examples.demo
 
+# the tests start some two hundred processes, each of which would compile the package again; what tests write and write
+# anew within a second must not be kept
+test: export PYTHONDONTWRITEBYTECODE = 1
 test: .venv/.ready chromium pgbouncer
+	@$(DEV) -m compileall -q src examples
 	@$(DEV) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
 
 check: .venv/.ready

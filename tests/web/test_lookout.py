@@ -36,11 +36,13 @@ def application(db: SQLAlchemy | None) -> FastAPI:
 
 
 async def calls_of(app: FastAPI, path: str) -> int:
-    for _ in range(3):
-        await get(app, path)
-    with counted() as calls:
-        await get(app, path)
-    return calls.total()
+    """The calls of functions in a request, in the one that nothing else of the event loop came between."""
+    totals: list[int] = []
+    for _ in range(8):
+        with counted() as calls:
+            await get(app, path)
+        totals.append(calls.total())
+    return min(totals)
 
 
 async def test_a_request_without_database_costs_ten_calls_more_behind_the_middleware(
