@@ -44,9 +44,7 @@ help:
 run: .venv-run/.ready
 	@$(RUN) -m examples.demo
 
-# the tests start some two hundred processes, each of which would compile the package again; what tests write and write
-# anew within a second must not be kept
-test: export PYTHONDONTWRITEBYTECODE = 1
+# compiled here, as the tests start some two hundred processes and keep no bytecode
 test: .venv/.ready chromium pgbouncer
 	@$(DEV) -m compileall -q src examples
 	@$(DEV) -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)

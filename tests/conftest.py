@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -37,8 +38,13 @@ SLOW = 0.03
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Find or start the servers once, before the workers are started."""
+    """Find or start the servers once, before the workers are started.
+
+    No bytecode is kept of modules that tests write: one that is written anew within a second would not be noticed.
+    """
     global _servers, _folder
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     if hasattr(config, "workerinput"):
         return
     _folder = Path(tempfile.mkdtemp(prefix="fsa-tests-"))
