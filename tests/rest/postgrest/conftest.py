@@ -26,6 +26,9 @@ CANARY = "canary-7f3a"
 class Library:
     """The application: its test client, its PostgREST client, its database and models."""
 
+    is_changed = True
+    """Whether its rows are other ones than those that `fill` stores."""
+
     def __init__(self, url: str) -> None:
         self.family = url.partition(":")[0]
         self.db = SQLAlchemy(url)
@@ -199,11 +202,13 @@ def running_library(request: pytest.FixtureRequest, databases: dict[str, str]) -
     library.db.dispose()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def shelves(running_library: Library) -> Library:
     """The library with its rows, to read only."""
-    running_library.empty()
-    running_library.fill()
+    if running_library.is_changed:
+        running_library.empty()
+        running_library.fill()
+        running_library.is_changed = False
     return running_library
 
 
@@ -212,4 +217,5 @@ def library(running_library: Library) -> Library:
     """The library with its rows, to change."""
     running_library.empty()
     running_library.fill()
+    running_library.is_changed = True
     return running_library
