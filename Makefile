@@ -18,7 +18,7 @@ export PORT
 PIP := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RUN := .venv-run/bin/python
 DEV := .venv/bin/python
-WORKERS ?= 2
+WORKERS ?= 3
 
 define check_python
 @command -v $(PYTHON) >/dev/null 2>&1 || { echo "There is no $(PYTHON). Install Python 3.11 or newer, then: make PYTHON=python3.12 <target>"; exit 1; }

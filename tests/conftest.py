@@ -33,7 +33,7 @@ _REQUIRED = (*SERVERS, "chromium")
 _servers: Servers | None = None
 _folder: Path | None = None
 
-SLOW = 0.03
+SLOW = 0.005
 """Seconds of a collection after which all that outlives it is looked through no more."""
 
 
