@@ -51,11 +51,13 @@ class Primary(PostgresServer):
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Every process of the server stopped by SIGSTOP: connections are accepted by the kernel, nobody answers."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        stopped = [self.pid, *map(int, children)]
+        stopped = [self.pid]
         try:
-            for pid in stopped:
-                os.kill(pid, signal.SIGSTOP)
+            os.kill(self.pid, signal.SIGSTOP)  # first, so that it starts no other
+            stopped += map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())
+            for pid in stopped[1:]:
+                with suppress(ProcessLookupError):  # the backend of a connection that was just closed
+                    os.kill(pid, signal.SIGSTOP)
             yield
         finally:
             for pid in stopped:
