@@ -21,8 +21,8 @@ from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.engines import live_engines
 from fastapi_sqlalchemy.observe.engine_events import EngineEvents, Listener
 from fastapi_sqlalchemy.rest import CRUDRouter
-from tests.support.caches import empty_caches
 from tests.support.databases import server_url, temporary_database
+from tests.support.systems import running
 
 CANARY = "canary-7f3a"
 VARIANTS = [(name, mode) for name in ("sqlite", "postgresql", "mariadb") for mode in ("sync", "async")]
@@ -225,16 +225,8 @@ def running_shop(request: pytest.FixtureRequest, databases: dict[str, str]) -> I
     name, mode = request.param
     if name not in databases:
         pytest.skip(f"no {name} server takes part")
-    shop = Shop(databases[name], mode)
-    shop.db.drop_all(confirmed=True)
-    shop.db.create_all()
-    with shop.client:
+    with running(Shop(databases[name], mode)) as shop:
         yield shop
-        assert shop.client.portal is not None
-        shop.client.portal.call(shop.db.adispose)
-    shop.db.drop_all(confirmed=True)
-    empty_caches()
-    shop.db.dispose()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.models.mixins import SoftDeleteMixin
 from fastapi_sqlalchemy.rest import CRUDRouter
-from tests.support.caches import empty_caches
+from tests.support.systems import running
 
 JSON = {"Content-Type": "application/json"}
 BOTH = ("simple-rest", "json-server")
@@ -137,16 +137,8 @@ class Office:
 def running_office(request: pytest.FixtureRequest, databases: dict[str, str]) -> Iterator[Office]:
     if request.param not in databases:
         pytest.skip(f"no {request.param} server takes part")
-    office = Office(databases[request.param])
-    office.db.drop_all(confirmed=True)
-    office.db.create_all()
-    with office.client:
+    with running(Office(databases[request.param])) as office:
         yield office
-        assert office.client.portal is not None
-        office.client.portal.call(office.db.adispose)
-    office.db.drop_all(confirmed=True)
-    empty_caches()
-    office.db.dispose()
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.models.mixins import SoftDeleteMixin
 from fastapi_sqlalchemy.rest import postgrest
 from tests.rest.conftest import owned_notes
-from tests.support.caches import empty_caches
 from tests.support.postgrest import postgrest_client
+from tests.support.systems import running
 
 CANARY = "canary-7f3a"
 
@@ -190,16 +190,8 @@ def declare(db: SQLAlchemy) -> dict[str, Any]:
 def running_library(request: pytest.FixtureRequest, databases: dict[str, str]) -> Iterator[Library]:
     if request.param not in databases:
         pytest.skip(f"no {request.param} server takes part")
-    library = Library(databases[request.param])
-    library.db.drop_all(confirmed=True)
-    library.db.create_all()
-    with library.client:
+    with running(Library(databases[request.param])) as library:
         yield library
-        assert library.client.portal is not None
-        library.client.portal.call(library.db.adispose)
-    library.db.drop_all(confirmed=True)
-    empty_caches()
-    library.db.dispose()
 
 
 @pytest.fixture

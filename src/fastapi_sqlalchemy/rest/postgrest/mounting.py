@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -144,33 +145,19 @@ class _Options:
             raise ValueError(f"{self.name} names {', '.join(map(str, unknown))}, which is not among the tables.")
 
 
+@dataclass(frozen=True, eq=False)
 class _Builder:
-    def __init__(
-        self,
-        db: SQLAlchemy,
-        access: Access,
-        registry: ResourceRegistry,
-        query: QuerySettings,
-        *,
-        write: bool,
-        max_affected: int,
-        use_async: bool | None,
-        scope_query: _Options,
-        exclude: _Options,
-        expose: _Options,
-        hooks: _Options,
-    ) -> None:
-        self.db = db
-        self.access = access
-        self.registry = registry
-        self.query = query
-        self.write = write
-        self.max_affected = max_affected
-        self.use_async = use_async
-        self.scope_query = scope_query
-        self.exclude = exclude
-        self.expose = expose
-        self.hooks = hooks
+    db: SQLAlchemy
+    access: Access
+    registry: ResourceRegistry
+    query: QuerySettings
+    write: bool
+    max_affected: int
+    use_async: bool | None
+    scope_query: _Options
+    exclude: _Options
+    expose: _Options
+    hooks: _Options
 
     def declared(self, tables: Iterable[type[Any] | sa.Table], schema: str) -> list[Served]:
         """Serve models and tables."""
