@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -27,6 +26,7 @@ from fastapi_sqlalchemy.exceptions import (
     SessionNotInitialisedError,
     UnknownOptionError,
 )
+from tests.support.client import TestClient
 
 NOTHING_GIVEN = "You need to pass a db_url or a custom_engine parameter."
 SECRET = "hunter2"

@@ -16,13 +16,13 @@ import pytest
 import sqlalchemy as sa
 import sqlalchemy.exc
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy import event
 from sqlalchemy.pool import NullPool, StaticPool
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
 from fastapi_sqlalchemy.engines import live_engines
 from fastapi_sqlalchemy.exceptions import ConfigurationError, PoolTimeoutError
+from tests.support.client import TestClient
 from tests.support.doors import Door, count_rows, make_database
 
 SLOW = {

@@ -11,13 +11,13 @@ from typing import Any
 import httpx2
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
-from fastapi.testclient import TestClient
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import AsyncSession, DBSessionMiddleware, Session, SQLAlchemy, TransactionUsageError
 from fastapi_sqlalchemy.web.health import health_router
+from tests.support.client import TestClient
 
 pytestmark = pytest.mark.anyio
 

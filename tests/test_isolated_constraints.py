@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
+from tests.support.client import TestClient
 
 pytestmark = [pytest.mark.anyio, pytest.mark.backends("sqlite", "postgresql")]  # the others defer nothing
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
 from fastapi_sqlalchemy.rest import CRUDRouter
 from tests.support.caches import empty_caches
+from tests.support.client import TestClient
 
 
 def used_synchronously(db: SQLAlchemy, model: Any) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from starlette.concurrency import run_in_threadpool
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
 from fastapi_sqlalchemy.exceptions import TransactionUsageError
+from tests.support.client import TestClient
 from tests.support.doors import count_rows, make_database
 
 CURE = "would wait for itself"

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI, HTTPException
-from fastapi.testclient import TestClient
 from sqlalchemy import Column, Integer, String
 from starlette.middleware.base import BaseHTTPMiddleware
 
 import fastapi_sqlalchemy.middleware
 from fastapi_sqlalchemy import DBSessionMiddleware, ModelBase, SQLAlchemy, db
 from fastapi_sqlalchemy.exceptions import MissingSessionError, SessionNotInitialisedError
+from tests.support.client import TestClient
 
 
 class OlderItem(ModelBase, db.Base):

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from fastapi import HTTPException
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.exceptions import AsyncScopeRequiredError
+from tests.support.client import TestClient
 from tests.support.doors import DOORS, Door, count_rows, make_database
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import typer
 from fastapi import Depends, FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Mapped, mapped_column
 from typer.testing import CliRunner
@@ -25,6 +24,7 @@ from fastapi_sqlalchemy import (
 )
 from fastapi_sqlalchemy import db as module_level
 from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.support.client import TestClient
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,6 @@ import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
-from fastapi.testclient import TestClient
 from sqlalchemy import event
 from sqlalchemy.orm import Mapped, Session, mapped_column
 from starlette.concurrency import run_in_threadpool
@@ -31,6 +30,7 @@ from fastapi_sqlalchemy.exceptions import (
     SessionClosedError,
     SessionNotInitialisedError,
 )
+from tests.support.client import TestClient
 from tests.support.doors import DOORS, Door, count_rows, make_database
 
 

@@ -13,13 +13,13 @@ import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from fastapi.testclient import TestClient
 from sqlalchemy import event
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
 from fastapi_sqlalchemy.exceptions import TransactionUsageError
 from fastapi_sqlalchemy.transactions import is_conflict
+from tests.support.client import TestClient
 from tests.support.doors import DOORS, Door, count_rows, make_database
 
 

@@ -13,11 +13,11 @@ import pytest
 import sqlalchemy as sa
 import sqlalchemy.exc
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy import event
 
 from fastapi_sqlalchemy.engines import write_queue
 from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.support.client import TestClient
 from tests.support.doors import count_rows, make_database
 
 

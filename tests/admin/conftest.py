@@ -14,10 +14,10 @@ import httpx2
 import pytest
 from argon2 import PasswordHasher
 from fastapi import FastAPI, Request
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy.admin import Admin, passwords
 from tests.admin.apps.library import NAME, PASSWORD, Library, account_of
+from tests.support.client import TestClient
 
 
 @pytest.fixture(autouse=True, scope="session")

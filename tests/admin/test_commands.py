@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import ConfigurationError, SQLAlchemy
 from fastapi_sqlalchemy.admin import Accounts, Admin, AdminStore
@@ -28,6 +27,7 @@ from fastapi_sqlalchemy.cli.application import TEMPORARY, ServeSettings, create_
 from fastapi_sqlalchemy.cli.target import database_of
 from tests.admin.conftest import Desk
 from tests.admin.test_rows import cells
+from tests.support.client import TestClient
 from tests.support.uvicorn import serve_app
 
 LONG = "correct horse battery"

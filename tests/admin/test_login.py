@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher, extract_parameters
 from argon2.profiles import RFC_9106_LOW_MEMORY
 from fastapi import FastAPI, Request
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import ConfigurationError, SQLAlchemy
 from fastapi_sqlalchemy.admin import Accounts, Admin, passwords
@@ -25,6 +24,7 @@ from fastapi_sqlalchemy.admin.sessions import IDLE, LIFETIME
 from fastapi_sqlalchemy.admin.store import attempts, sessions
 from tests.admin.apps.library import NAME, PASSWORD
 from tests.admin.conftest import Desk
+from tests.support.client import TestClient
 
 Make = Callable[..., Any]
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
@@ -21,6 +20,7 @@ from fastapi_sqlalchemy.admin import Admin
 from fastapi_sqlalchemy.models.mixins import SoftDeleteMixin
 from tests.admin.conftest import Desk
 from tests.admin.test_rows import cells
+from tests.support.client import TestClient
 
 
 def declare(db: SQLAlchemy) -> dict[str, Any]:

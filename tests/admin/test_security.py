@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import MissingExtraError, SQLAlchemy
 from fastapi_sqlalchemy.admin import Admin
@@ -24,6 +23,7 @@ from fastapi_sqlalchemy.admin.guard import CSRF_COOKIE, MAX_BODY, SESSION_COOKIE
 from fastapi_sqlalchemy.admin.store import changes
 from tests.admin.apps.library import CANARY, PASSWORD
 from tests.admin.conftest import Desk, everybody
+from tests.support.client import TestClient
 
 Make = Callable[..., Any]
 

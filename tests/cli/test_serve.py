@@ -21,12 +21,12 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import pytest
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy.cli import run
 from fastapi_sqlalchemy.cli.application import ServeSettings, create_app
 from fastapi_sqlalchemy.cli.token import GUESSES
 from fastapi_sqlalchemy.web.requests import is_loopback
+from tests.support.client import TestClient
 from tests.support.samples import sqlite_copy
 
 HOSTILE = "<script>alert(1)</script>\"&'"

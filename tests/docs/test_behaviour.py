@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, Response, WebSocket
 from fastapi.responses import JSONResponse, StreamingResponse
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import (
@@ -21,6 +20,7 @@ from fastapi_sqlalchemy import (
     SessionClosedError,
     SQLAlchemy,
 )
+from tests.support.client import TestClient
 
 pytestmark = pytest.mark.anyio
 

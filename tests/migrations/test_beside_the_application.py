@@ -10,12 +10,12 @@ from typing import Any, Literal
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import DBSessionMiddleware, MigrationsPendingError, SQLAlchemy
 from fastapi_sqlalchemy.discovery import FoundDatabase
 from fastapi_sqlalchemy.migrations import Migrations
+from tests.support.client import TestClient
 
 
 def shop(url: str, **options: Any) -> SQLAlchemy:

@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import MigrationsPendingError, SQLAlchemy
@@ -27,6 +26,7 @@ from fastapi_sqlalchemy.exceptions import ConfigurationError, DatabaseUnavailabl
 from fastapi_sqlalchemy.migrations import Migrations
 from fastapi_sqlalchemy.models.mixins import TimestampMixin
 from fastapi_sqlalchemy.models.types import UTCDateTime, utc_now
+from tests.support.client import TestClient
 
 DAY = dt.timedelta(days=1)
 

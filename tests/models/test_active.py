@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI, HTTPException
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fastapi_sqlalchemy import DBSessionMiddleware, ModelBase, SQLAlchemy
 from fastapi_sqlalchemy.exceptions import MissingSessionError, UnknownAttributeError
+from tests.support.client import TestClient
 from tests.support.doors import count_rows
 
 

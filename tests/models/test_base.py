@@ -8,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.encoders import jsonable_encoder
-from fastapi.testclient import TestClient
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Column, Integer, String
 from sqlalchemy.orm import (
@@ -23,6 +22,7 @@ from sqlalchemy.orm import (
 
 from fastapi_sqlalchemy import DBSessionMiddleware, ModelBase, SQLAlchemy
 from fastapi_sqlalchemy.exceptions import MissingSessionError, ReservedNameError
+from tests.support.client import TestClient
 
 
 class Custom(ModelBase):

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
@@ -19,6 +18,7 @@ from fastapi_sqlalchemy.exceptions import ConfigurationError
 from fastapi_sqlalchemy.observe.insight import Insight
 from fastapi_sqlalchemy.observe.nplusone import NPlusOneWarning
 from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.support.client import TestClient
 from tests.support.doors import DOORS, Door
 
 CANARY = "canary-7391"

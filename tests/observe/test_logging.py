@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy.observe.logging import JSONFormatter, RequestIdMiddleware, log_as_json, request_id
+from tests.support.client import TestClient
 
 CANARY = "s3cr3t-canary"
 

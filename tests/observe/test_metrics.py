@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI
-from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.observe.metrics import Metrics, metrics_router
+from tests.support.client import TestClient
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "how-to" / "grafana-dashboard.json"
 

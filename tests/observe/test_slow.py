@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
 from fastapi_sqlalchemy.exceptions import ConfigurationError
 from fastapi_sqlalchemy.observe.logging import JSONFormatter, RequestIdMiddleware
 from fastapi_sqlalchemy.observe.slow import SlowQueries
+from tests.support.client import TestClient
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI
-from fastapi.testclient import TestClient
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -17,6 +16,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from fastapi_sqlalchemy import Session, SQLAlchemy
 from fastapi_sqlalchemy.observe.statement import without_literals
 from fastapi_sqlalchemy.observe.tracing import Tracing
+from tests.support.client import TestClient
 
 SECRET = "correct horse battery staple"
 

@@ -17,10 +17,10 @@ import pymysql
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
 from fastapi_sqlalchemy.engines.primary import refuses_writes
+from tests.support.client import TestClient
 from tests.support.doors import make_database
 
 from .replication import Primary, Standby

@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 from fastapi import BackgroundTasks, Depends, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import (
@@ -29,6 +28,7 @@ from fastapi_sqlalchemy import (
     SQLAlchemy,
     TransactionUsageError,
 )
+from tests.support.client import TestClient
 
 from .databases import KINDS, new_database
 

@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 import sqlalchemy.exc
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from psycopg import generators
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -20,6 +19,7 @@ from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
 from fastapi_sqlalchemy.engines.postgresql import OPENED_AT_MOST
 from fastapi_sqlalchemy.rest import CRUDRouter
 from fastapi_sqlalchemy.sessions import READ_AGAIN
+from tests.support.client import TestClient
 from tests.support.databases import server_url, temporary_database
 
 from .proxy import Proxy

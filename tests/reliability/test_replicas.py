@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import AsyncSession, ConfigurationError, DBSessionMiddleware, Replica, Session, SQLAlchemy
 from fastapi_sqlalchemy.engines.positions import UNKNOWN
@@ -21,6 +20,7 @@ from fastapi_sqlalchemy.exceptions import ReadOnlyError
 from fastapi_sqlalchemy.rest import CRUDRouter
 from fastapi_sqlalchemy.web.position import PositionSigner, watermark_for
 from tests.support.caches import empty_caches
+from tests.support.client import TestClient
 from tests.support.doors import make_database
 
 from .conftest import eventually

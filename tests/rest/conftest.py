@@ -14,13 +14,13 @@ from typing import Any, Self
 import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI, Header, HTTPException
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.engines import live_engines
 from fastapi_sqlalchemy.observe.engine_events import EngineEvents, Listener
 from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.support.client import TestClient
 from tests.support.databases import server_url, temporary_database
 from tests.support.systems import running
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.support.client import TestClient
 
 
 class Number(sa.types.TypeDecorator[int]):

@@ -8,12 +8,12 @@ from typing import Annotated, Any
 import pytest
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, FastAPI, Query
-from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.support.client import TestClient
 
 ALL = "lang=de&tenant-id=3&page_color=red&key=k&spoken=x"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import SQLAlchemy
 from tests.rest.clients.app import ORIGIN, build, fill
 from tests.support.caches import empty_caches
+from tests.support.client import TestClient
 
 CAPTURED = [json.loads(line) for line in (Path(__file__).parent / "clients/captured.ndjson").read_text().splitlines()]
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI, Header, HTTPException
-from fastapi.testclient import TestClient
 from pydantic import BaseModel, computed_field
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.models.mixins import SoftDeleteMixin
 from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.support.client import TestClient
 from tests.support.systems import running
 
 JSON = {"Content-Type": "application/json"}

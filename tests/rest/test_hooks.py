@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI, Header, HTTPException
-from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from sqlalchemy.orm import Mapped, mapped_column, relationship, validates
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.models.mixins import SoftDeleteMixin, TimestampMixin, UUIDKeyMixin, VersionMixin
 from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.support.client import TestClient
 
 
 class Journal:

@@ -12,10 +12,10 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import reflect
+from tests.support.client import TestClient
 
 ROWS = [(n % 3 or None, "abc"[n % 3] if n % 4 else None) for n in range(60)]
 

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import CRUDRouter
 from fastapi_sqlalchemy.rest.operations import export
+from tests.support.client import TestClient
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import CRUDRouter
 from tests.rest.conftest import declare
+from tests.support.client import TestClient
 
 JSON = {"content-type": "application/json"}
 MODELS = ("authors", "books", "tags", "pairs", "things")

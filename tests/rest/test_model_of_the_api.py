@@ -8,12 +8,12 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from fastapi_sqlalchemy import DBSessionMiddleware
 from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.support.client import TestClient
 
 NAMES = st.text(st.characters(min_codepoint=97, max_codepoint=103), min_size=1, max_size=2)
 VALUES = st.one_of(st.none(), st.text(max_size=5).filter(lambda text: "\x00" not in text))

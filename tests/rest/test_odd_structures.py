@@ -13,11 +13,11 @@ from urllib.parse import quote
 import psycopg
 import pytest
 import sqlalchemy as sa
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.exceptions import ConfigurationError
 from fastapi_sqlalchemy.rest import CRUDRouter
+from tests.support.client import TestClient
 from tests.support.reflected import pages, serving
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import CRUDRouter, reflect
 from tests.rest.conftest import Shop, declare
+from tests.support.client import TestClient
 from tests.support.openapi import validate
 from tests.support.samples import sample, sqlite_copy
 

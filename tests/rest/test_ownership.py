@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI, Header
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import CRUDRouter, postgrest
 from tests.rest.conftest import owned_notes
+from tests.support.client import TestClient
 
 MINE = {"x-user": "1"}
 THEIRS = {"x-user": "2"}

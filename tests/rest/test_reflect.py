@@ -17,11 +17,11 @@ from urllib.parse import quote
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.exceptions import ConfigurationError
 from fastapi_sqlalchemy.rest import reflect
+from tests.support.client import TestClient
 from tests.support.databases import server_url, temporary_database
 from tests.support.openapi import validate
 from tests.support.reflected import pages, serving

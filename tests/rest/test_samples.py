@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy.pool import NullPool
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest.reflect import Reflection, reflect
+from tests.support.client import TestClient
 from tests.support.databases import server_url, temporary_database
 from tests.support.openapi import validate
 from tests.support.samples import load_mariadb, load_postgresql, sqlite_copy

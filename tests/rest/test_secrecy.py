@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from pydantic import BaseModel
 
 from fastapi_sqlalchemy.rest import CRUDRouter, resource_for
 from fastapi_sqlalchemy.rest.fields import looks_secret
+from tests.support.client import TestClient
 
 CANARY = "canary-7f3a"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-from fastapi.testclient import TestClient
 from postgrest import SyncPostgrestClient
+
+from tests.support.client import TestClient
 
 __all__ = ["postgrest_client"]
 

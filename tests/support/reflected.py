@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import Reflection, reflect
+from tests.support.client import TestClient
 
 __all__ = ["PAGE", "pages", "serving"]
 

@@ -9,12 +9,12 @@ import pytest
 import sqlalchemy as sa
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
-from fastapi.testclient import TestClient
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.exceptions import SessionClosedError
+from tests.support.client import TestClient
 from tests.support.doors import Door, count_rows, make_database
 
 SCOPES = [{}, {"scope": "function"}, {"scope": "request"}]

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from fastapi import FastAPI, HTTPException, Request, WebSocket, WebSocketException
 from fastapi.responses import JSONResponse
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from fastapi_sqlalchemy import SQLAlchemy
+from tests.support.client import TestClient
 from tests.support.doors import DOORS, Door, count_rows, make_database
 
 

@@ -12,10 +12,10 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
 from fastapi_sqlalchemy.web.health import health_router
+from tests.support.client import TestClient
 from tests.support.databases import server_url
 
 PASSWORD = "canary-password"

@@ -18,11 +18,11 @@ import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from fastapi_sqlalchemy import DBSessionMiddleware
 from fastapi_sqlalchemy.exceptions import DatabaseUnavailableError
+from tests.support.client import TestClient
 from tests.support.doors import count_rows, make_database
 
 

@@ -14,13 +14,13 @@ from fastapi import BackgroundTasks, FastAPI, HTTPException, Request, WebSocket
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, Session, mapped_column
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
 from fastapi_sqlalchemy import db as module_db
 from fastapi_sqlalchemy.exceptions import AmbiguousDatabaseError, ConfigurationError
+from tests.support.client import TestClient
 from tests.support.doors import DOORS, Door, count_rows, make_database
 
 NOTHING_GIVEN = "You need to pass a db_url or a custom_engine parameter."

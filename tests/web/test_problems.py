@@ -10,7 +10,6 @@ import sqlalchemy as sa
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse
-from fastapi.testclient import TestClient
 from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
@@ -27,6 +26,7 @@ from fastapi_sqlalchemy.web.problems import (
     install_problem_handlers,
     problem_responses,
 )
+from tests.support.client import TestClient
 
 CANARY = "canary"
 OTHER = sa.MetaData()

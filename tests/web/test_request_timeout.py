@@ -15,13 +15,13 @@ import sqlalchemy as sa
 from fastapi import FastAPI, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
-from fastapi.testclient import TestClient
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from fastapi_sqlalchemy import DBSessionMiddleware, RequestTimeoutError, SessionClosedError, SQLAlchemy
 from fastapi_sqlalchemy.exceptions import ConfigurationError
+from tests.support.client import TestClient
 from tests.support.doors import Door, count_rows, make_database
 
 TIMEOUT = 0.2

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
 from fastapi_sqlalchemy.exceptions import NotConfirmedError
+from tests.support.client import TestClient
 from tests.support.doors import make_database
 
 
@@ -101,7 +101,7 @@ WORKERS = """
 import multiprocessing, sys
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
+from tests.support.client import TestClient
 from sqlalchemy.orm import mapped_column
 from fastapi_sqlalchemy import SQLAlchemy
 

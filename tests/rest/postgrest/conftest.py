@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.models.mixins import SoftDeleteMixin
 from fastapi_sqlalchemy.rest import postgrest
 from tests.rest.conftest import owned_notes
+from tests.support.client import TestClient
 from tests.support.postgrest import postgrest_client
 from tests.support.systems import running
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import CRUDRouter, postgrest
 from fastapi_sqlalchemy.rest.operations.rows import Target
+from tests.support.client import TestClient
 
 MERGE = {"prefer": "return=representation,resolution=merge-duplicates"}
 IGNORE = {"prefer": "return=representation,resolution=ignore-duplicates"}

@@ -8,11 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from fastapi import FastAPI, HTTPException
-from fastapi.testclient import TestClient
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import postgrest, reflect
+from tests.support.client import TestClient
 
 
 @contextmanager

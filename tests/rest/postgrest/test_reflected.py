@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import Depends, FastAPI, Header, HTTPException, Request
-from fastapi.testclient import TestClient
 from sqlalchemy import orm
 from sqlalchemy.orm import Mapped, mapped_column
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import CRUDRouter, postgrest, reflect
+from tests.support.client import TestClient
 from tests.support.postgrest import postgrest_client
 
 TABLES = """

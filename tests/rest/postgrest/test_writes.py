@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
-from fastapi.testclient import TestClient
 from postgrest import APIError
 
 from fastapi_sqlalchemy import SQLAlchemy
 from fastapi_sqlalchemy.rest import CRUDRouter, postgrest
+from tests.support.client import TestClient
 
 MINE = {"x-user": "1"}
 BACK = {"prefer": "return=representation"}
