@@ -64,12 +64,24 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(_folder, ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what ``@pytest.mark.backends(...)`` does not name."""
+    """Leave out what ``@pytest.mark.backends(...)`` does not name, and keep those together that share a fixture."""
     unwanted = [item for item in items if not _is_wanted(item)]
     if unwanted:
         config.hook.pytest_deselected(items=unwanted)
         items[:] = [item for item in items if _is_wanted(item)]
+    for item in items:
+        shared = _shared_fixtures(item)
+        if shared and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(" ".join((item.location[0], *shared))))
+
+
+def _shared_fixtures(item: pytest.Item) -> list[str]:
+    """The fixtures that a test shares with others of its file, each with the number of its parameter."""
+    indices = item.callspec.indices if hasattr(item, "callspec") else {}
+    definitions = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+    return [f"{name}={indices.get(name)}" for name, found in definitions.items() if found[-1].scope == "module"]
 
 
 def _is_wanted(item: pytest.Item) -> bool:
