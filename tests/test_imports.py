@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import importlib
 import pkgutil
 from pathlib import Path
-
-import pytest
 
 import fastapi_sqlalchemy
 from fastapi_sqlalchemy import exceptions
@@ -48,6 +47,11 @@ MODULES = {
 }
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def layer_of(path: Path) -> str:
     first = path.relative_to(ROOT).parts[0]
     return first.removesuffix(".py")
@@ -57,7 +61,7 @@ def imported_layers(path: Path) -> set[str]:
     """The layers that a file imports from, also inside of functions; imports for type checking count too."""
     package = ("fastapi_sqlalchemy", *path.relative_to(ROOT).parts[:-1])
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -76,7 +80,7 @@ def imported_modules(path: Path) -> set[str]:
     """The modules that are imported while this one is, as far as they are of the package."""
     package = ["fastapi_sqlalchemy", *path.relative_to(ROOT).parts[:-1]]
     found: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
+    for node in parsed(path).body:
         if isinstance(node, ast.ImportFrom) and node.level:
             base = ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
             for alias in node.names:
@@ -84,11 +88,14 @@ def imported_modules(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_imports_only_from_its_own_layer_or_from_those_above(path: Path) -> None:
-    own = RANK[layer_of(path)]
-    wrong = sorted(layer for layer in imported_layers(path) if RANK[layer] > own)
-    assert not wrong, f"{path.relative_to(ROOT)} imports from {', '.join(wrong)}"
+def test_a_file_imports_only_from_its_own_layer_or_from_those_above() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)} imports from {layer}"
+        for path in modules()
+        for layer in sorted(imported_layers(path))
+        if RANK[layer] > RANK[layer_of(path)]
+    ]
+    assert wrong == []
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -101,12 +108,12 @@ def test_every_module_can_be_imported() -> None:
         importlib.import_module(module.name)
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_what_a_module_exports_is_there_and_named_once(name: str) -> None:
-    module = importlib.import_module(name)
-    names = getattr(module, "__all__", [])
-    assert len(names) == len(set(names))
-    assert [name for name in names if not hasattr(module, name)] == []
+def test_what_a_module_exports_is_there_and_named_once() -> None:
+    for name in MODULES:
+        module = importlib.import_module(name)
+        names = getattr(module, "__all__", [])
+        assert len(names) == len(set(names)), name
+        assert [exported for exported in names if not hasattr(module, exported)] == [], name
 
 
 def test_every_error_reaches_the_top() -> None:
@@ -122,5 +129,5 @@ def test_every_public_name_reaches_the_top_and_the_list_is_sorted() -> None:
 
 
 def test_every_module_says_in_one_sentence_what_it_is_for() -> None:
-    missing = [str(path.relative_to(ROOT)) for path in modules() if not ast.get_docstring(ast.parse(path.read_text()))]
+    missing = [str(path.relative_to(ROOT)) for path in modules() if not ast.get_docstring(parsed(path))]
     assert not missing
