@@ -102,6 +102,7 @@ def field_of(
     ``generated`` tells that the mapper sets the value; ``reflected`` that a literal server default is a default like
     any other (in a model, a server default means that the server sets the value).
     """
+    name = str(name)  # a reflected one is SQLAlchemy's own kind of text, which orjson does not take
     column = columns[0]
     python_type = _python_type(column.type)
     secret = name not in expose and any(looks_secret(part) for part in (name, *_names(columns)))

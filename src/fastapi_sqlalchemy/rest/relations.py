@@ -70,7 +70,7 @@ def mapper_relations(registry: ResourceRegistry, mapper: orm.Mapper[Any]) -> Ite
         many = item.uselist is not False
         order_by = tuple(item.order_by) if item.order_by else ()
         yield Relation(
-            name=item.key,
+            name=str(item.key),
             entity=item.mapper.class_,
             registry=registry,
             pairs=pairs,
@@ -92,7 +92,7 @@ def table_relations(registry: ResourceRegistry, table: sa.Table) -> Iterator[Rel
     taken = {column.name for column in table.columns}
 
     def name(*candidates: str) -> str:
-        for candidate in candidates:
+        for candidate in map(str, candidates):
             if candidate and candidate not in taken:
                 taken.add(candidate)
                 return candidate

@@ -260,10 +260,10 @@ def _from_table(
     table: sa.Table, exclude: frozenset[str], expose: frozenset[str], registry: ResourceRegistry
 ) -> Resource:
     keys = list(table.primary_key.columns)
-    fields = {
-        column.name: field_of(column.name, (column,), key=column in keys, expose=expose, reflected=True)
-        for column in table.columns
-    }
+    found = (
+        field_of(column.name, (column,), key=column in keys, expose=expose, reflected=True) for column in table.columns
+    )
+    fields = {item.name: item for item in found}
     _check_names(table.name, fields, exclude, expose, relations=())
     return _finish(
         Resource(
@@ -289,7 +289,7 @@ def _from_mapper(
     fields: dict[str, Field] = {}
     for attribute in _properties(mapper, orm.ColumnProperty[Any]):
         columns = tuple(attribute.columns)
-        fields[attribute.key] = field_of(
+        item = field_of(
             attribute.key,
             columns,
             key=any(column in keys for column in columns),
@@ -298,6 +298,7 @@ def _from_mapper(
             generated=discriminator is not None and discriminator in columns,
             doc=attribute.doc,
         )
+        fields[item.name] = item
     version = tuple(item for item in fields.values() if item.version)
     if not version and "updated_at" in fields:
         version = (fields["updated_at"],)
