@@ -40,7 +40,7 @@ __all__ = [
     "with_offset",
 ]
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_FORMULA = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 _MAX_DEPTH = 200
 
 
@@ -194,11 +194,15 @@ def _csv_lines(rows: list[list[Any]]) -> bytes:
 
 
 def _cell(value: Any) -> Any:
+    if type(value) is str:
+        return _text_cell(value)
+    if value is None or type(value) is int:
+        return value
     if isinstance(value, enum.Enum):
         return _cell(value.value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    if value is None or isinstance(value, (int, float)):
+    if isinstance(value, (int, float)):
         return None if isinstance(value, float) and not math.isfinite(value) else value
     if isinstance(value, str):
         return _text_cell(value)
@@ -211,7 +215,7 @@ def _cell(value: Any) -> Any:
 
 
 def _text_cell(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text[:1] in _FORMULA else text
 
 
 def _clean(value: Any, depth: int, default: Callable[[Any], Any]) -> Any:
