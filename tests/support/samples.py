@@ -46,6 +46,7 @@ def load_postgresql(name: str, url: str) -> None:
                 copy.write(found.group(1).encode())
             position = found.end()
         _run(connection, script[position:])
+        connection.execute("ANALYZE")
 
 
 def _text(name: str) -> str:
