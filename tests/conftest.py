@@ -27,7 +27,7 @@ from tests.support.databases import (
     temporary_database,
 )
 from tests.support.figures import read_figures, record_figure
-from tests.support.nursery import close_nursery
+from tests.support.nursery import close_nursery, open_nursery
 
 _REQUIRED = (*SERVERS, "chromium")
 _servers: Servers | None = None
@@ -52,6 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
         (_folder / name).mkdir()
     os.environ["FSA_TEST_FIGURES"] = str(_folder / "figures")
     _servers = Servers(_folder / "parts")
+    open_nursery()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -6,12 +6,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from tests.support.nursery import python
 from tests.support.plugins import WITHOUT_FOREIGN_PLUGINS
 from tests.support.uvicorn import serve_app
 
@@ -39,7 +39,7 @@ for path in sorted(pathlib.Path.cwd().glob("*/block.py")):
 
 def run(folder: Path, *arguments: str) -> None:
     done = subprocess.run(
-        [sys.executable, *arguments],
+        [python(), *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"},
         capture_output=True,

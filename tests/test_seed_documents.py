@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.nursery import python
 
 ROOT = Path(__file__).parents[1]
 SEEDS = ROOT.parent / "shared" / "seeds"
@@ -44,7 +45,7 @@ def run(folder: Path, files: dict[str, str], driver: str) -> None:
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(code)
     done = subprocess.run(
-        [sys.executable, "-c", driver],
+        [python(), "-c", driver],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(ROOT / "src")))},
         capture_output=True,

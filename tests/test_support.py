@@ -20,6 +20,7 @@ from tests.support.databases import (
     server_url,
     temporary_database,
 )
+from tests.support.nursery import programs, python
 from tests.support.plugins import WITHOUT_FOREIGN_PLUGINS
 from tests.support.postgres import PostgresServer, debian_binaries, wheel_binaries
 
@@ -156,9 +157,7 @@ def run_session(folder: Path, tests: str, *arguments: str, **environment: str) -
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "FSA_", "CI"))}
     return subprocess.run(
         [
-            sys.executable,
-            "-m",
-            "pytest",
+            programs() / "pytest",
             "-p",
             "tests.conftest",
             "-p",
@@ -190,7 +189,7 @@ def test_all(database_url, figure, sqlite_url, memory_url):
 def test_with_ci_a_session_passes_when_all_databases_took_part_and_its_figures_are_printed(tmp_path: Path) -> None:
     if any(server_url(name) is None for name in SERVERS):
         pytest.skip("POSTGRESQL OR MARIADB TAKES NO PART")
-    done = run_session(tmp_path, USES_ALL, "-n", "1", CI="true")
+    done = run_session(tmp_path, USES_ALL, "--dist=load", f"--tx=popen//python={python()}", CI="true")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "postgresql: PostgreSQL 1" in done.stdout
     assert "mariadb: 1" in done.stdout

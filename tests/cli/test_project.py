@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from fastapi_sqlalchemy.cli import run
+from tests.support.nursery import python
 
 APP = """
 from sqlalchemy.orm import Mapped, mapped_column
@@ -114,7 +114,7 @@ def test_the_option_never_runs_the_history_of_another_database(
 def test_serve_without_a_url_serves_the_database_of_the_project(project: Path) -> None:
     choose(project, "first")
     process = subprocess.Popen(
-        [sys.executable, "-m", "fastapi_sqlalchemy", "serve", "--port", "0"],
+        [python(), "-m", "fastapi_sqlalchemy", "serve", "--port", "0"],
         cwd=project,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -12,7 +12,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from fastapi_sqlalchemy.cli.application import ServeSettings, create_app
 from fastapi_sqlalchemy.cli.token import GUESSES
 from fastapi_sqlalchemy.web.requests import is_loopback
 from tests.support.client import TestClient
+from tests.support.nursery import programs
 from tests.support.samples import sqlite_copy
 
 HOSTILE = "<script>alert(1)</script>\"&'"
@@ -355,7 +355,7 @@ def test_the_command_runs_until_it_is_told_to_stop(tmp_path: Path, workers: int)
     import httpx2
 
     path = make_file(tmp_path, "CREATE TABLE [a b] (id INTEGER PRIMARY KEY); INSERT INTO [a b] VALUES (1)")
-    command = [sys.executable, "-c", "from fastapi_sqlalchemy.cli import main; main()", "serve", str(path)]
+    command = [str(programs() / "fastapi-sqlalchemy"), "serve", str(path)]
     process = subprocess.Popen(
         [*command, "--port", "0", "--workers", str(workers), "--postgrest"],
         stdout=subprocess.PIPE,

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.support import nursery
+
 APP = """
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -40,7 +42,7 @@ def run(project: Path, *arguments: str, stdin: str = "") -> subprocess.Completed
 
 def python(project: Path, *arguments: str, stdin: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments],
+        [nursery.python(), *arguments],
         cwd=project,
         input=stdin,
         capture_output=True,

@@ -18,6 +18,7 @@ from typing import Self
 import yaml
 
 from tests.docs.pages import Command, File, Step, Stop, prints_as_shown
+from tests.support.nursery import programs
 from tests.support.plugins import WITHOUT_FOREIGN_PLUGINS
 
 __all__ = ["Terminal"]
@@ -46,7 +47,7 @@ class Terminal:
         self._substitutes = {shown: given[shown] for shown in sorted(given, key=len, reverse=True)}
         self._server: int | None = None
         self._servers = 0
-        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+        path = os.pathsep.join((str(programs()), str(Path(sys.executable).parent), os.environ["PATH"]))
         (folder / ".curlrc").write_text("silent\nshow-error\n")  # as curl does by itself where it prints to a screen
         self._bash = subprocess.Popen(
             ["bash", "--norc"],

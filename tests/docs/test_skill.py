@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 from hatchling.builders.wheel import WheelBuilder
+
+from tests.support.nursery import python
 
 ROOT = Path(__file__).parents[2]
 NAME = "fastapi_sqlalchemy/.agents/skills/fastapi-sqlalchemy/SKILL.md"
@@ -41,7 +42,7 @@ def test_every_block_of_the_skill_file_runs(tmp_path: Path) -> None:
     assert len(blocks) == 4
     code = "\n".join(f"exec({block!r}, {{'__name__': 'block{number}'}})" for number, block in enumerate(blocks))
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
+        [python(), "-W", "error", "-c", code],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,

@@ -17,6 +17,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from tests.support.nursery import python
 from tests.support.uvicorn import ROOT, serve_app
 
 
@@ -171,7 +172,7 @@ def demo_process(folder: Path, *, port: str, output: int | None = None) -> Gener
     environment = {**os.environ, "PORT": port, "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))}
     environment.pop("DATABASE_URL", None)
     process = subprocess.Popen(
-        [sys.executable, "-m", "examples.demo"],
+        [python(), "-m", "examples.demo"],
         cwd=folder,
         env=environment,
         stdout=output,

@@ -7,7 +7,6 @@ import enum
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ from fastapi_sqlalchemy.migrations import Migrations
 from fastapi_sqlalchemy.models.mixins import TimestampMixin
 from fastapi_sqlalchemy.models.types import UTCDateTime, utc_now
 from tests.support.client import TestClient
+from tests.support.nursery import programs, python
 
 DAY = dt.timedelta(days=1)
 
@@ -206,11 +206,11 @@ def test_the_alembic_command_works_on_what_init_writes(sqlite_url: str, tmp_path
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    run(sys.executable, "-m", "fastapi_sqlalchemy", "db", "init", "--db", "alembic_app:db")
-    alembic = (sys.executable, "-m", "alembic")
-    run(*alembic, "revision", "--autogenerate", "-m", "first")
-    assert "CREATE TABLE item" in run(*alembic, "upgrade", "head", "--sql")
-    run(*alembic, "upgrade", "head")
+    run(python(), "-m", "fastapi_sqlalchemy", "db", "init", "--db", "alembic_app:db")
+    alembic = str(programs() / "alembic")
+    run(alembic, "revision", "--autogenerate", "-m", "first")
+    assert "CREATE TABLE item" in run(alembic, "upgrade", "head", "--sql")
+    run(alembic, "upgrade", "head")
     db = SQLAlchemy(sqlite_url)
     assert set(sa.inspect(db.engine).get_table_names()) == {"item", "alembic_version"}
     db.dispose()
@@ -316,7 +316,7 @@ def two_revisions(folder: Path) -> Migrations:
 
 def start_upgrades(url: str, folder: Path, number: int, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", UPGRADE, url, str(folder / "alembic.ini"), str(number)],
+        [python(), "-c", UPGRADE, url, str(folder / "alembic.ini"), str(number)],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

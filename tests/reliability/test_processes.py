@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from fastapi_sqlalchemy import SQLAlchemy
-from tests.support.nursery import ROOT, environment
+from tests.support.nursery import ROOT, environment, python
 
 from .databases import KINDS, new_database
 
@@ -33,7 +32,7 @@ def test_r33_forked_children_never_share_a_connection_with_their_parent(
     children = size(4, 100)
     with new_database(kind, tmp_path) as database:
         ended = subprocess.run(
-            [sys.executable, "-W", "error", "-m", "tests.reliability.forking", database.url, str(children)],
+            [python(), "-W", "error", "-m", "tests.reliability.forking", database.url, str(children)],
             cwd=ROOT,
             env=environment(),
             capture_output=True,

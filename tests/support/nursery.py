@@ -1,61 +1,95 @@
-"""Forks uvicorn servers out of one process that has imported everything: a server starts in a tenth of a second.
+"""Starts programs out of one process that has imported everything: each starts in a few hundredths of a second.
 
-As a program it reads one JSON object a line, ``{"arguments": ["module:app", "--port", "8000"], "folder": path,
-"log": path, "environment": {...}}``, answers with the process id, and ends with its input.
+``python()`` takes the place of ``sys.executable``. Tests of the start itself, of what is imported and of what warns
+meanwhile want the real one. What runs in that process is ``tests.support.interpreter``.
 """
 
 from __future__ import annotations
 
-import gc
-import json
+import marshal
 import os
-import signal
+import socket
 import subprocess
 import sys
-import traceback
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-__all__ = ["ROOT", "close_nursery", "environment", "fork_server", "lives"]
+__all__ = ["ROOT", "close_nursery", "environment", "fork_server", "lives", "open_nursery", "programs", "python"]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
+PROGRAMS = ("alembic", "fastapi", "fastapi-sqlalchemy", "pytest", "python", "python3", "uvicorn")
 
-_nursery: subprocess.Popen[str] | None = None
+_nursery: subprocess.Popen[bytes] | None = None
+_servers: dict[int, socket.socket] = {}
+
+
+def open_nursery() -> None:
+    """Start the process, for this one and for those that it starts from now on; it imports when it is first asked."""
+    global _nursery
+    folder = tempfile.mkdtemp(prefix="fsa-python-")
+    for name in PROGRAMS:
+        program = Path(folder, name)
+        program.write_text(f"#!{sys.executable} -IS\n{Path(__file__).with_name('program.py').read_text()}")
+        program.chmod(0o700)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(f"{folder}/socket")
+        listener.listen(64)
+        _nursery = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.interpreter", folder, str(listener.fileno())],
+            cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+            start_new_session=True,
+        )
+    os.environ["FSA_TEST_NURSERY"] = folder
+
+
+def close_nursery() -> None:
+    """Kill the servers that were started here, and end the process if it was, with all that it has forked."""
+    global _nursery
+    while _servers:
+        _servers.popitem()[1].close()
+    if _nursery is not None:
+        assert _nursery.stdin is not None
+        _nursery.stdin.close()
+        _nursery.wait(PATIENCE)
+        _nursery = None
+        del os.environ["FSA_TEST_NURSERY"]
+
+
+def programs() -> Path:
+    """The folder of the programs, for a PATH: pytest, uvicorn and so on, each as in the environment's own folder."""
+    if "FSA_TEST_NURSERY" not in os.environ:
+        open_nursery()
+    return Path(os.environ["FSA_TEST_NURSERY"])
+
+
+def python() -> str:
+    """The program of a Python that has imported everything.
+
+    It hands over its arguments, folder, environment and standard streams, passes SIGINT, SIGTERM and SIGHUP on, and
+    ends as what it started does, which is another process; when it is killed, that is too, with what it has forked.
+    """
+    return str(programs() / "python")
 
 
 def fork_server(
     arguments: Sequence[str], *, folder: Path, log: Path, variables: Mapping[str, str] | None = None
 ) -> int:
     """Start uvicorn with these arguments and variables; returns the id of a process that is no child of this one."""
-    global _nursery
-    if _nursery is None:
-        _nursery = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.nursery"],
-            cwd=ROOT,
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert _read(_nursery) == "ready"
-    order = {"arguments": list(arguments), "folder": str(folder), "log": str(log)}
-    assert _nursery.stdin is not None
-    _nursery.stdin.write(json.dumps({**order, "environment": {**environment(), **(variables or {})}}) + "\n")
-    _nursery.stdin.flush()
-    return int(_read(_nursery))
-
-
-def close_nursery() -> None:
-    """End the process that servers are forked from; those that still run go on."""
-    global _nursery
-    if _nursery is not None:
-        assert _nursery.stdin is not None and _nursery.stdout is not None
-        _nursery.stdin.close()
-        _nursery.wait(PATIENCE)
-        _nursery.stdout.close()
-        _nursery = None
+    for pid in [pid for pid in _servers if not lives(pid)]:
+        _servers.pop(pid).close()
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(str(programs() / "socket"))
+    order = marshal.dumps((["-m", "uvicorn", *arguments], str(folder), {**environment(), **(variables or {})}))
+    with log.open("ab") as output, open(os.devnull, "rb") as nothing:
+        socket.send_fds(connection, [order], [nothing.fileno(), output.fileno(), output.fileno()])
+    pid = int(connection.recv(20))
+    _servers[pid] = connection
+    return pid
 
 
 def lives(pid: int) -> bool:
@@ -71,54 +105,3 @@ def environment() -> dict[str, str]:
     """The environment of a Python that finds the package and the tests."""
     paths = [str(ROOT), str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-
-
-def _read(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def _serve(order: dict[str, Any]) -> None:
-    import uvicorn
-
-    log = os.open(order["log"], os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.environ.clear()
-    os.environ.update(order["environment"])
-    os.chdir(order["folder"])
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    uvicorn.main(order["arguments"], standalone_mode=False)
-
-
-def _main() -> None:
-    for name in (
-        *("aiosqlite", "asyncmy", "asyncpg", "psycopg", "pymysql", "uvicorn", "fastapi.testclient"),
-        *(f"sqlalchemy.dialects.{name}" for name in ("mysql", "postgresql", "sqlite")),
-        *("fastapi_sqlalchemy", "fastapi_sqlalchemy.rest"),
-    ):
-        __import__(name)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    gc.freeze()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        order = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            try:
-                _serve(order)
-            except SystemExit:
-                pass  # uvicorn has said why
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(0)
-        print(child, flush=True)
-
-
-if __name__ == "__main__":
-    _main()

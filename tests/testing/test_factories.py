@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -33,6 +32,7 @@ from fastapi_sqlalchemy import ModelBase, SQLAlchemy
 from fastapi_sqlalchemy.models.mixins import SoftDeleteMixin, TimestampMixin, UUIDKeyMixin, VersionMixin
 from fastapi_sqlalchemy.models.types import UTCDateTime
 from fastapi_sqlalchemy.testing.factories import ModelFactory
+from tests.support.nursery import python
 
 pytestmark = pytest.mark.anyio
 
@@ -183,5 +183,5 @@ def test_columns_that_may_be_null_are_filled_on_demand() -> None:
 
 def test_without_polyfactory_the_error_names_the_extra() -> None:
     code = "import sys; sys.modules['polyfactory'] = None; import fastapi_sqlalchemy.testing.factories"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([python(), "-c", code], capture_output=True, text=True)
     assert 'Install it with: pip install "fastapi-sqlalchemy[testing]"' in done.stderr

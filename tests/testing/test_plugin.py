@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.databases import server_url, temporary_database
+from tests.support.nursery import programs, python
 from tests.support.plugins import WITHOUT_FOREIGN_PLUGINS
 
 PROJECT = Path(__file__).parent / "project"
@@ -78,7 +79,7 @@ def run_pytest(urls: Mapping[str, str], tmp_path: Path) -> Callable[..., Run]:
         (folder / "cases.py").replace(folder / "test_cases.py")
         (folder / "pyproject.toml").write_text(SETTINGS.format(mode=mode, settings=settings))
         report = tmp_path / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", *WITHOUT_FOREIGN_PLUGINS]
+        command = [str(programs() / "pytest"), "-q", *WITHOUT_FOREIGN_PLUGINS]
         done = subprocess.run(
             [*command, f"--junitxml={report}", f"--basetemp={tmp_path / 'temp'}", *arguments],
             cwd=folder,
@@ -131,7 +132,8 @@ def test_workers_have_databases_of_their_own_and_drop_them(
     run_pytest: Callable[..., Run], urls: Mapping[str, str]
 ) -> None:
     settings = "fastapi_sqlalchemy_isolate = true\nfastapi_sqlalchemy_worker_databases = true"
-    run = run_pytest("-n", "2", "-k", "worker or nothing_stays", mode="auto", settings=settings, SHOP_OWN="1")
+    workers = ("--dist=load", f"--tx=2*popen//python={python()}")
+    run = run_pytest(*workers, "-k", "worker or nothing_stays", mode="auto", settings=settings, SHOP_OWN="1")
     assert not run.failed, run.output
     assert len(run.passed) == 25
     with pytest.raises(sa.exc.OperationalError):

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from fastapi_sqlalchemy import BadRowError, ConfigurationError, SQLAlchemy
 from fastapi_sqlalchemy.transfer import Options, dump, load
+from tests.support.nursery import python
 
 ROOT = Path(__file__).parents[2]
 
@@ -193,7 +194,7 @@ else:
 def kill_after(batches: int, *arguments: str) -> int | None:
     """Run until so many batches were told, then kill -9; the exit code where it ended before."""
     with subprocess.Popen(
-        [sys.executable, "-c", KILLED, *arguments],
+        [python(), "-c", KILLED, *arguments],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
     ) as process:
@@ -202,6 +203,7 @@ def kill_after(batches: int, *arguments: str) -> int | None:
             if not process.stdout.readline():
                 return process.wait()
         process.send_signal(signal.SIGKILL)
+        process.stdout.read()  # ends when the program does
     return None
 
 

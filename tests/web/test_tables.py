@@ -17,6 +17,7 @@ from fastapi_sqlalchemy import DBSessionMiddleware, SQLAlchemy
 from fastapi_sqlalchemy.exceptions import NotConfirmedError
 from tests.support.client import TestClient
 from tests.support.doors import make_database
+from tests.support.nursery import python
 
 
 def _tables(db: SQLAlchemy) -> set[str]:
@@ -127,7 +128,7 @@ print([worker.exitcode for worker in workers])
 
 def test_many_workers_that_start_at_once_do_not_race(database_url: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", WORKERS, database_url],
+        [python(), "-c", WORKERS, database_url],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
