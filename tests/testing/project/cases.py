@@ -7,10 +7,10 @@ from typing import Any
 import httpx2
 import pytest
 import shop
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from fastapi_sqlalchemy import SQLAlchemy
-from tests.support.client import TestClient
 
 NAMES = pytest.mark.parametrize("name", list(shop.databases))
 TWICE = pytest.mark.parametrize("run", [1, 2])
