@@ -208,6 +208,18 @@ VIOLATIONS = [
 ]
 
 
+NUMBERS = {
+    "sqlite": [
+        ("INTEGER PRIMARY KEY AUTOINCREMENT", "INSERT INTO numbered (id, size) VALUES (9223372036854775807, 1)"),
+    ],
+    "postgresql": [("smallserial PRIMARY KEY", "SELECT setval('numbered_id_seq', 32767)")],
+    "mysql": [
+        ("SMALLINT PRIMARY KEY AUTO_INCREMENT", "INSERT INTO numbered (id, size) VALUES (32767, 1)"),
+        ("BIGINT UNSIGNED PRIMARY KEY AUTO_INCREMENT", "ALTER TABLE numbered AUTO_INCREMENT = 18446744073709551615"),
+    ],
+}
+
+
 @pytest.mark.parametrize(("statement", "code", "constraint", "fields"), VIOLATIONS, ids=range(len(VIOLATIONS)))
 def test_a_broken_constraint_is_named_with_its_fields(
     bench: Bench, statement: str, code: str, constraint: str | None, fields: list[str]
@@ -378,6 +390,18 @@ def test_a_server_that_became_read_only_is_unavailable(bench: Bench) -> None:
         connection.exec_driver_sql("UPDATE owner SET last = 'x'")
 
     check(bench.fail(work), "database_unavailable", 503)
+
+
+def test_a_table_whose_numbers_are_used_up_is_full(bench: Bench) -> None:
+    for key, use_up in NUMBERS[bench.family]:
+
+        def work(connection: sa.Connection, key: str = key, use_up: str = use_up) -> None:
+            connection.exec_driver_sql("DROP TABLE IF EXISTS numbered")
+            connection.exec_driver_sql(f"CREATE TABLE numbered (id {key}, size INTEGER)")
+            connection.exec_driver_sql(use_up)
+            connection.exec_driver_sql("INSERT INTO numbered (size) VALUES (1)")
+
+        assert "no number" in check(bench.fail(work), "database_unavailable", 503).detail
 
 
 @servers_only

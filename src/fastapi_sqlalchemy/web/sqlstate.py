@@ -41,6 +41,7 @@ STALE: Final = Cause("conflict", 409, "The row was changed or deleted in the mea
 UNAVAILABLE: Final = Cause(
     "database_unavailable", 503, "The database cannot be reached at the moment. Try again later."
 )
+FULL: Final = Cause("database_unavailable", 503, "The database has no room, or no number, for another row.")
 TIMEOUT: Final = Cause("timeout", 503, "The database did not answer in time. Try again later.")
 DEADLINE: Final = Cause("timeout", 503, "The request took longer than it may. Try again later.")
 
@@ -60,6 +61,7 @@ _SQLSTATES: Final[dict[str, Cause]] = {
     "22003": OUT_OF_RANGE,
     "22008": OUT_OF_RANGE,
     "22015": OUT_OF_RANGE,
+    "2200H": FULL,
     "2201W": OUT_OF_RANGE,
     "2201X": OUT_OF_RANGE,
     "22000": INVALID,
@@ -78,6 +80,7 @@ _SQLSTATES: Final[dict[str, Cause]] = {
     "25P04": TIMEOUT,
     "3D000": UNAVAILABLE,
     "40003": UNAVAILABLE,
+    "53100": FULL,
     "55P03": TIMEOUT,
     "57014": TIMEOUT,
     "57P01": UNAVAILABLE,
@@ -109,8 +112,9 @@ _MYSQL_NUMBERS: Final[dict[Cause, tuple[int, ...]]] = {
     INVALID: (1139, 1265, 1292, 1300, 1366, 1367, 1411, 1416, 1525, 3140, 3141, 3988),
     CONFLICT: (1020, 1213, 3101),
     TIMEOUT: (1205, 1317, 1969, 3024, 3572),
+    FULL: (135, 167, 1021, 1114, 1467, 4084),
     UNAVAILABLE: (
-        *(0, 1021, 1037, 1040, 1041, 1043, 1044, 1045, 1047, 1049, 1053, 1077, 1079, 1080, 1114, 1129, 1130, 1152),
+        *(0, 1037, 1040, 1041, 1043, 1044, 1045, 1047, 1049, 1053, 1077, 1079, 1080, 1129, 1130, 1152),
         *(1158, 1159, 1160, 1161, 1180, 1184, 1189, 1190, 1203, 1226, 1290, 1698, 1792, 1836, 1927, 3169, 4031),
         *(2002, 2003, 2004, 2005, 2006, 2012, 2013, 2026, 2027, 2055, 4095),
     ),
@@ -137,7 +141,7 @@ _SQLITE: Final[dict[int, Cause]] = {
     9: TIMEOUT,
     7: UNAVAILABLE,
     10: UNAVAILABLE,
-    13: UNAVAILABLE,
+    13: FULL,
     14: UNAVAILABLE,
     15: UNAVAILABLE,
 }
