@@ -179,6 +179,54 @@ def test_a_row_that_comes_twice_is_upserted_twice(shop: Any) -> None:
     assert stored[0] == stored[2]
 
 
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_more_values_than_a_statement_has_parameters_are_upserted(database_url: str, use_async: bool) -> None:
+    db = SQLAlchemy(database_url)
+    columns = [sa.Column(f"c{number}", sa.Integer) for number in range(69)]
+    table = sa.Table("wide", db.metadata, sa.Column("id", sa.Integer, primary_key=True), *columns)
+    app = FastAPI()
+    app.include_router(CRUDRouter(table, db=db, bulk=True, use_async=use_async))
+    db.create_all()
+    rows = [{"id": number, **{column.name: number for column in columns}} for number in range(1000, 0, -1)]
+    with TestClient(app) as client:
+        for sent in (rows[:10], [{**row, "c68": 0} for row in rows]):
+            answered = client.post("/wide/-/upsert", json=sent)
+            assert (answered.status_code, answered.json()) == (200, sent)
+        assert client.portal is not None
+        client.portal.call(db.adispose)
+    with db.engine.connect() as connection:
+        assert connection.execute(sa.select(sa.func.count(), sa.func.max(table.c.c68))).one() == (1000, 0)
+    db.dispose()
+
+
+class Shouting:
+    """Hooks that store every third name in capitals, by the database."""
+
+    def before_create(self, session: Any, values: dict[str, Any]) -> None:
+        if values["id"] % 3 == 0:
+            values["name"] = sa.func.upper(values["name"])
+
+    before_upsert = before_create
+
+
+def test_hooks_of_a_table_may_give_sql_in_some_rows_of_many(database_url: str) -> None:
+    db = SQLAlchemy(database_url)
+    key = sa.Column("id", sa.Integer, primary_key=True, autoincrement=False)
+    table = sa.Table("shouted", db.metadata, key, sa.Column("name", sa.String(10)))
+    app = FastAPI()
+    app.include_router(CRUDRouter(table, db=db, bulk=True, hooks=Shouting()))
+    db.create_all()
+    with TestClient(app) as client:
+        for path, names, stored in (("", "abcd", "abCd"), ("/-/upsert", "wxyz", "wxYz")):
+            rows = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
+            answered = client.post(f"/shouted{path}", json=rows)
+            assert answered.status_code in (200, 201), answered.text
+            assert [row["name"] for row in answered.json()] == list(stored)
+        assert client.portal is not None
+        client.portal.call(db.adispose)
+    db.dispose()
+
+
 def test_an_upsert_that_breaks_another_constraint_changes_nothing(shop: Any, author: dict[str, Any]) -> None:
     bob = shop.client.post("/authors", json={"name": "Bob"}).json()
     response = shop.client.post("/authors/-/upsert?on_conflict=id", json={"id": author["id"], "name": "Bob"})

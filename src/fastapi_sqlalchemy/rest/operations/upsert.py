@@ -21,17 +21,20 @@ from .write import (
     Values,
     columns_of,
     create,
+    exact,
     needs_unit_of_work,
     not_found,
     prepare_session,
-    returned,
     select_row,
+    stored_together,
     update,
 )
 
 __all__ = ["conflict_targets", "insert_new", "upsert"]
 
 _ATTEMPTS = 3
+_PARAMETERS = 32_000
+"""How many values one statement sends: SQLite takes 32,766 of them, asyncpg 32,767 and psycopg 65,535."""
 
 
 def conflict_targets(resource: Resource) -> list[tuple[str, ...]]:
@@ -68,7 +71,7 @@ def upsert(session: Session, target: Target, bodies: Sequence[Values], conflict:
     shape = Shape.of(resource)
     keys: dict[int, Row] = {}
     latest: dict[Row, Row] = {}
-    for numbers in _without_repetition(rows, conflict):
+    for numbers in _in_turn(target.resource, rows, conflict):
         batch = [rows[number] for number in numbers]
         existing = _existing(session, target, batch, conflict)
         if needs_unit_of_work(session, target, "upsert", batch) or _meets_any(session, target):
@@ -95,7 +98,7 @@ def insert_new(session: Session, target: Target, bodies: Sequence[Values], confl
     presets = target.ownership.presets()
     rows = [{**values, **presets} for values in bodies]
     found: dict[int, Row] = {}
-    for numbers in _without_repetition(rows, conflict):
+    for numbers in _in_turn(target.resource, rows, conflict):
         found.update(_insert_absent(session, target, {number: rows[number] for number in numbers}, conflict))
     return [found[number] for number in sorted(found)]
 
@@ -171,11 +174,8 @@ def _meets_any(session: Session, target: Target) -> bool:
 
 
 def _in_batches(session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str]) -> list[Row]:
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for number, values in enumerate(rows):
-        groups.setdefault(tuple(sorted(values)), []).append(number)
     found: dict[int, Row] = {}
-    for numbers in groups.values():
+    for numbers in stored_together([columns_of(target.resource, values) for values in rows]):
         batch = [rows[number] for number in numbers]
         found.update(zip(numbers, _batch(session, target, batch, conflict), strict=True))
     return [found[number] for number in range(len(rows))]
@@ -184,20 +184,23 @@ def _in_batches(session: Session, target: Target, rows: Sequence[Values], confli
 def _batch(session: Session, target: Target, batch: Sequence[Values], conflict: Sequence[str]) -> list[Row]:
     resource = target.resource
     shape = Shape.of(resource)
-    statement = _statement(session, target, [columns_of(resource, values) for values in batch], conflict)
+    values = [columns_of(resource, each) for each in batch]
+    statement = _statement(session, target, values[0], conflict)
+    many = values if len(values) > 1 else None
+    statement = statement if many else statement.values(values[0])
     if connected_dialect(session).insert_returning and not target.cautious:
-        stored = returned(session, statement, shape)
+        stored = [exact(shape, tuple(row)) for row in session.execute(statement.returning(*shape.columns), many)]
     else:
-        session.execute(statement)
+        session.execute(statement, many)
         fields = [resource.fields[name] for name in conflict]
         among = _among(fields, batch, conflict)
         stored = fetch(session, sa.select(*shape.columns).select_from(resource.table).where(among), shape.fields)
     positions = [[item.name for item in shape.fields].index(name) for name in conflict]
     there = {tuple(row[position] for position in positions): shape.key(row) for row in stored}
     by_key = {shape.key(row): row for row in stored}
-    found = [None if key is None else by_key.get(key) for key in _met(session, target, batch, conflict, there)]
-    if None not in found:
-        return [row for row in found if row is not None]
+    met = [None if key is None else by_key.get(key) for key in _met(session, target, batch, conflict, there)]
+    if None not in met:
+        return [row for row in met if row is not None]
     if len(stored) < len(batch):
         raise not_found(resource)
     # The row met another unique constraint than the one that was named: MariaDB updates by any of them.
@@ -205,19 +208,20 @@ def _batch(session: Session, target: Target, batch: Sequence[Values], conflict: 
     raise ProblemError(Problem(status=409, code="unique_violation", detail=detail))
 
 
-def _statement(session: Session, target: Target, batch: list[Values], conflict: Sequence[str]) -> Any:
+def _statement(session: Session, target: Target, values: Values, conflict: Sequence[str]) -> Any:
+    """What inserts or updates rows that set the same columns as ``values``."""
     resource = target.resource
     table: Any = resource.table
     name = dialect_of(session).name
     columns: list[Any] = [resource.fields[item].column for item in conflict]
     held = {column.key for column in columns}
-    given = [key for key in batch[0] if key not in held and not table.c[key].primary_key]
+    given = [key for key in values if key not in held and not table.c[key].primary_key]
     if name in ("mysql", "mariadb"):
         changes = {key: _inserted(table.c[key]) for key in given} | _on_update(table, given)
         first = columns[0]
-        return mysql.insert(table).values(batch).on_duplicate_key_update(changes or {first.key: first})
+        return mysql.insert(table).on_duplicate_key_update(changes or {first.key: first})
     insert: Any = postgresql.insert if name == "postgresql" else sqlite.insert
-    statement: Any = insert(table).values(batch)
+    statement: Any = insert(table)
     changes = {key: statement.excluded[key] for key in given} | _on_update(table, given)
     where = sa.and_(*target.visible) if target.visible else None
     return statement.on_conflict_do_update(
@@ -295,8 +299,8 @@ def _conflict_value(values: Values, conflict: Sequence[str]) -> Row:
     return tuple(values[name] for name in conflict)
 
 
-def _without_repetition(rows: Sequence[Values], conflict: Sequence[str]) -> list[list[int]]:
-    """Batches in which no row meets another: a row that comes again is applied after the first, as it stands."""
+def _in_turn(resource: Resource, rows: Sequence[Values], conflict: Sequence[str]) -> list[list[int]]:
+    """Batches that one statement takes and in which no row meets another: one that comes again waits for the first."""
     batches: list[list[int]] = []
     times: dict[Row, int] = {}
     for place, values in enumerate(rows):
@@ -310,7 +314,8 @@ def _without_repetition(rows: Sequence[Values], conflict: Sequence[str]) -> list
         if number == len(batches):
             batches.append([])
         batches[number].append(place)
-    return batches
+    size = max(1, _PARAMETERS // len(resource.table.columns))
+    return [batch[start : start + size] for batch in batches for start in range(0, len(batch), size)]
 
 
 def _is_key(resource: Resource, name: str) -> bool:

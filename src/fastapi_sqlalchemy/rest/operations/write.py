@@ -33,6 +33,7 @@ __all__ = [
     "not_found",
     "replace",
     "select_row",
+    "stored_together",
     "update",
 ]
 
@@ -269,18 +270,15 @@ def _lock_entity(session: Session, target: Target, key: Sequence[Any]) -> Any:
 
 
 def _insert(session: Session, resource: Resource, rows: Sequence[Values]) -> list[Row]:
-    """Insert with one statement for all rows that set the same columns."""
+    """Insert rows, those together that one statement takes, and return them in order."""
     shape = Shape.of(resource)
     dialect = connected_dialect(session)
     table = _table(resource)
     prepared = [columns_of(resource, values) for values in rows]
     if not dialect.insert_returning:
         return [_insert_one(session, resource, values) for values in prepared]
-    groups: dict[tuple[str, ...], list[int]] = {}
-    for number, values in enumerate(prepared):
-        groups.setdefault(tuple(values), []).append(number)
     found: dict[int, Row] = {}
-    for numbers in groups.values():
+    for numbers in stored_together(prepared):
         chosen = [prepared[number] for number in numbers]
         if len(chosen) == 1:
             statement = sa.insert(table).values(chosen[0])
@@ -291,6 +289,21 @@ def _insert(session: Session, resource: Resource, rows: Sequence[Values]) -> lis
             raise not_stored(resource)
         found.update(zip(numbers, inserted, strict=True))
     return [found[number] for number in range(len(prepared))]
+
+
+def stored_together(rows: Sequence[Values]) -> list[list[int]]:
+    """Return the places of the rows that one statement stores: they set the same columns. One that holds SQL is alone.
+
+    Args:
+        rows: the rows, by the keys of their columns.
+    """
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, values in enumerate(rows):
+        has_sql = any(
+            isinstance(value, sa.ClauseElement) and not isinstance(value, sa.Null) for value in values.values()
+        )
+        groups.setdefault((*sorted(values), place) if has_sql else tuple(sorted(values)), []).append(place)
+    return list(groups.values())
 
 
 def _insert_many(session: Session, resource: Resource, rows: Sequence[Values]) -> list[Row]:
