@@ -7,7 +7,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,8 @@ import pytest
 from dockerfile_parse import DockerfileParser
 
 from fastapi_sqlalchemy.cli import run
+from tests.support.environments import make_environment
 
-ROOT = Path(__file__).parents[2]
 FORMS = [(layout, kind) for layout in ("flat", "domain") for kind in ("async", "sync")]
 
 pytestmark = pytest.mark.xdist_group("new")
@@ -33,15 +32,6 @@ def call(folder: Path, *command: str, **environment: str) -> subprocess.Complete
     )
 
 
-def pip(target: Path, *arguments: str) -> None:
-    done = call(
-        ROOT,
-        *(sys.executable, "-m", "pip", "--python", str(target), "install", "--quiet", "--no-compile"),
-        *("--disable-pip-version-check", "-c", "constraints.txt", *arguments),
-    )
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The programs of a new environment: the package with what a generated project asks for, and nothing of ours."""
@@ -49,14 +39,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = folder / "made"
     assert run(["new", str(made)]) == 0
     project = tomllib.loads((made / "pyproject.toml").read_text())
-    (dependency,) = project["project"]["dependencies"]
-    extras = re.match(r"fastapi-sqlalchemy(\[[a-z,]+\])>=", dependency)
-    assert extras is not None
     of_tests = [name for name in project["dependency-groups"]["dev"] if not name.startswith(("mypy", "ruff"))]
-    assert call(folder, sys.executable, "-m", "venv", "--without-pip", "venv").returncode == 0
-    python = folder / "venv" / "bin" / "python"
-    pip(python, f"fastapi-sqlalchemy{extras[1]} @ {ROOT.as_uri()}", *of_tests)
-    return python.parent
+    return make_environment(folder, [*project["project"]["dependencies"], *of_tests])
 
 
 @pytest.fixture(scope="module")
