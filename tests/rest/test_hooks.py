@@ -88,6 +88,58 @@ def test_hooks_run_in_the_transaction_of_their_operation(shop: Any, awaiting: bo
             client.portal.call(shop.db.adispose)
 
 
+@pytest.mark.parametrize("kind", ["model", "table"])
+def test_hooks_run_for_each_row_that_a_filter_finds(shop: Any, kind: str) -> None:
+    calls: list[tuple[str, int]] = []
+
+    class Limits:
+        def before_update(self, session: Any, values: dict[str, Any], row: Any) -> None:
+            right = row["right"] if isinstance(row, dict) else row.right
+            calls.append(("update", right))
+            if values["value"] == "refused" and right == 2:
+                raise HTTPException(403, "Not that one.")
+
+        def after_delete(self, session: Any, row: Any) -> None:
+            calls.append(("delete", row["right"] if isinstance(row, dict) else row.right))
+
+    model = shop.models["Pair"] if kind == "model" else shop.models["Pair"].__table__
+    app = FastAPI()
+    app.include_router(CRUDRouter(model, db=shop.db, prefix="/pairs", hooks=Limits(), bulk=True, use_async=False))
+    client = TestClient(app)
+    shop.insert("Pair", *({"left": "a", "right": number, "value": "old"} for number in (1, 2, 3)))
+    assert client.patch("/pairs?right__lte=2", json={"value": "refused"}).status_code == 403
+    assert {row["value"] for row in client.get("/pairs").json()} == {"old"}
+    assert client.patch("/pairs?right__lte=2", json={"value": "new"}).json() == {"affected": 2}
+    assert client.delete("/pairs?right__gte=2").json() == {"affected": 2}
+    assert calls == [*[("update", 1), ("update", 2)] * 2, ("delete", 2), ("delete", 3)]
+
+
+@pytest.mark.parametrize("path", ["/box/1", "/box?name=oak"])
+def test_a_delete_takes_the_rows_along_that_the_model_says(path: str) -> None:
+    db = SQLAlchemy("sqlite://")
+    base: Any = db.Base
+
+    class Box(base):
+        id: Mapped[int] = mapped_column(primary_key=True)
+        name: Mapped[str]
+        lids: Mapped[list[Lid]] = relationship(cascade="all, delete-orphan")
+
+    class Lid(base):
+        id: Mapped[int] = mapped_column(primary_key=True)
+        box_id: Mapped[int] = mapped_column(sa.ForeignKey("box.id"))
+
+    db.create_all()
+    app = FastAPI()
+    for model in (Box, Lid):
+        app.include_router(CRUDRouter(model, db=db, bulk=True, use_async=False))
+    client = TestClient(app)
+    assert client.post("/box", json={"name": "oak"}).status_code == 201
+    assert client.post("/lid", json=[{"box_id": 1}, {"box_id": 1}]).status_code == 201
+    assert client.delete(path).status_code == 200
+    assert client.get("/lid").json() == client.get("/box").json() == []
+    db.dispose()
+
+
 def test_a_hook_may_change_the_values(shop: Any) -> None:
     class Login(BaseModel):
         name: str

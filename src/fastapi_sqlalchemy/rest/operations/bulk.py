@@ -18,6 +18,7 @@ from .write import (
     affected,
     columns_of,
     delete,
+    deletes_entities,
     keep_owner,
     needs_unit_of_work,
     not_found,
@@ -70,7 +71,7 @@ def bulk_update(session: Session, target: Target, criteria: Criteria, values: Va
     resource = target.resource
     keep_owner(target, values)
     check_references(session, target, [values])
-    if needs_unit_of_work(session, target, "update", [values]):
+    if target.hooks.around("update") or needs_unit_of_work(session, target, "update", [values]):
         keys = _keys(session, target, criteria, max_affected)
         for key in keys:
             update(session, target, key, dict(values))
@@ -91,7 +92,7 @@ def bulk_delete(session: Session, target: Target, criteria: Criteria, max_affect
     """Delete every row that meets the criteria (or mark it as deleted); return how many there were."""
     prepare_session(session)
     resource = target.resource
-    if needs_unit_of_work(session, target, "delete", ()):
+    if target.hooks.around("delete") or deletes_entities(session, target):
         keys = _keys(session, target, criteria, max_affected)
         for key in keys:
             delete(session, target, key)

@@ -27,6 +27,7 @@ __all__ = [
     "columns_of",
     "create",
     "delete",
+    "deletes_entities",
     "exact",
     "keep_owner",
     "needs_unit_of_work",
@@ -122,9 +123,7 @@ def delete(session: Session, target: Target, key: Sequence[Any], if_match: str |
     prepare_session(session)
     resource = target.resource
     shape = Shape.of(resource)
-    if resource.model is not None and (
-        needs_unit_of_work(session, target, "delete", ()) or _has_cascades(resource.model)
-    ):
+    if deletes_entities(session, target):
         return _delete_entity(session, target, key, if_match)
     current: Row | None = None
     table = _table(resource)
@@ -381,9 +380,13 @@ def _has_listeners(session: Session | None, mapper: orm.Mapper[Any]) -> bool:
     )
 
 
-def _has_cascades(model: type[Any]) -> bool:
-    mapper: orm.Mapper[Any] = sa.inspect(model)
-    return any(item.cascade.delete and not item.passive_deletes for item in mapper.relationships)
+def deletes_entities(session: Session | None, target: Target) -> bool:
+    """Whether rows are deleted as instances of their model, whose relationships may delete others with them."""
+    mapper = target.resource.mapper
+    if mapper is None:
+        return False
+    cascades = any(item.cascade.delete and not item.passive_deletes for item in mapper.relationships)
+    return cascades or needs_unit_of_work(session, target, "delete", ())
 
 
 def keep_owner(target: Target, values: Values) -> Values:
