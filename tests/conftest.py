@@ -41,9 +41,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Find or start the servers once, before the workers are started.
 
     No bytecode is kept of modules that tests write: one that is written anew within a second would not be noticed.
+    That of the tests themselves is: pytest rewrites their assertions, which takes longer than all else of a collection.
     """
     global _servers, _folder
-    sys.dont_write_bytecode = True
+    sys.dont_write_bytecode = False
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
     if hasattr(config, "workerinput"):
         return
@@ -93,6 +94,7 @@ def _is_wanted(item: pytest.Item) -> bool:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """See that xdist keeps groups together, and keep what is loaded by now out of the collections after every test."""
+    sys.dont_write_bytecode = True
     if getattr(session.config.option, "loadgroup", False):
         for item in session.items:
             marker = item.get_closest_marker("xdist_group")
