@@ -11,16 +11,15 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, ClassVar, Literal, ParamSpec, Protocol, TypeVar, Unpack, cast
 
-import anyio.to_thread
-import sqlalchemy.orm
+import anyio
 from fastapi import FastAPI
 from sqlalchemy import Engine, MetaData
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from .bindings import Binding
 from .config import DatabaseConfig, DatabaseOptions, ReplicaOption, masked, parse_url
 from .engines import EngineSource, Replicas
-from .engines.turns import writers_turn
 from .exceptions import (
     AmbiguousDatabaseError,
     AsyncScopeRequiredError,
@@ -28,29 +27,24 @@ from .exceptions import (
     MissingSessionError,
     NotConfirmedError,
     SessionNotInitialisedError,
-    UnknownOptionError,
 )
 from .isolation import Isolation
 from .models.active import adopt
 from .models.base import ModelBase, declarative_base_for
 from .override import Override
-from .scope import IN_USE, Scope, current_scope, note_work, unused_binding
-from .sessions import AsyncSession, Callback, Session, run_async_callbacks
+from .running import look_inside, run_alone, run_inside
+from .scope import IN_USE, Scope, current_scope, unused_binding
+from .sessions import AsyncSession, Callback, Session
 from .tables import create_tables, drop_tables
-from .transactions import Transaction, Unit, is_conflict, joined, pause
+from .transactions import Transaction, Unit, is_conflict, pause
 
-__all__ = ["Binding", "SQLAlchemy", "db"]
+__all__ = ["SQLAlchemy", "db"]
 
 _databases: weakref.WeakSet[SQLAlchemy] = weakref.WeakSet()
 
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-
-_ENGINE_OPTIONS = frozenset(inspect.signature(DatabaseConfig.create).parameters) - {"url"}
-_SESSION_OPTIONS = frozenset({"session_args", "async_session_args", "commit_on_exit", "expire_on_commit"})
-_ACCEPTED = frozenset({"verbose", "async_", "migrations"})
-_OPTIONS = _ENGINE_OPTIONS | _SESSION_OPTIONS | _ACCEPTED
 
 
 class Doors(Protocol):
@@ -65,30 +59,6 @@ class Doors(Protocol):
     ) -> Callable[..., Coroutine[Any, Any, AsyncSession]]: ...
 
     def lifespan(self, database: SQLAlchemy, app: FastAPI) -> AbstractAsyncContextManager[None]: ...
-
-
-class Binding:
-    """The engines and session settings that a database object works with.
-
-    ``is_plain`` says that the settings have no part in what a session reads.
-    """
-
-    def __init__(self, url: str | URL | None, options: Mapping[str, Any]) -> None:
-        unknown = sorted(set(options) - _OPTIONS)
-        if unknown:
-            raise UnknownOptionError(f"__init__() got an unexpected keyword argument '{unknown[0]}'")
-        engine_options = {name: value for name, value in options.items() if name in _ENGINE_OPTIONS}
-        self.source = EngineSource(DatabaseConfig.create(url, **engine_options))
-        self.commit_on_exit = bool(options.get("commit_on_exit"))
-        self.migrations: Literal["check", "upgrade"] | None = options.get("migrations")
-        if self.migrations not in (None, "check", "upgrade"):
-            raise ConfigurationError(f'migrations is "check", "upgrade" or None, not {self.migrations!r}.')
-        expire = {"expire_on_commit": bool(options.get("expire_on_commit"))}
-        given: Mapping[str, Any] = options.get("session_args") or {}
-        asynchronous: Mapping[str, Any] | None = options.get("async_session_args")
-        self.session_args: dict[str, Any] = {**expire, **given}
-        self.async_session_args: dict[str, Any] = {**expire, **(given if asynchronous is None else asynchronous)}
-        self.is_plain = {*self.session_args, *self.async_session_args} <= {"autoflush", "expire_on_commit"}
 
 
 class SQLAlchemy:
@@ -432,23 +402,14 @@ class SQLAlchemy:
         if use_async is None:
             source = self.source if outer is None else outer.source
             use_async = source.dialect_name != "sqlite" and source.has_async_driver()
-        if outer is not None and read_only:
-            if use_async:
-                return await outer.async_session.run_sync(functools.partial(_look, outer, work))
-            return await anyio.to_thread.run_sync(outer.look, work, outer.session)
         if outer is None:
             scope = self.open_scope(
                 commit_on_exit=not read_only, writing=not read_only, read_only=read_only, awaitable=True
             )
-            return await _run_alone(scope, work, use_async)
-        if use_async:
-            session = outer.async_session
-            result = await session.run_sync(functools.partial(_join, outer, work, attempted))
-            await run_async_callbacks(session.sync_session)
-            return result
-        joined_result = await anyio.to_thread.run_sync(_join, outer, work, attempted, outer.session)
-        await run_async_callbacks(outer.session)
-        return joined_result
+            return await run_alone(scope, work, use_async)
+        if read_only:
+            return await look_inside(outer, work, use_async)
+        return await run_inside(outer, work, use_async, attempted)
 
     def create_all(self) -> None:
         """Create the tables of the models that are missing; safe when many processes do so at once."""
@@ -636,56 +597,6 @@ class ScopeContext:
         finally:
             scope.pop()
             await scope.close_async()
-
-
-async def _run_alone(scope: Scope, work: Callable[[Session], T], use_async: bool) -> T:
-    """Open, work, commit and close in one hop."""
-    if scope.read_only:
-        note_work(scope.interrupt)
-
-    def in_worker() -> T:
-        scope.push()
-        try:
-            return scope.perform(work, scope.session)
-        finally:
-            scope.close()
-
-    if not use_async:
-        if scope.writing and scope.source.dialect_name == "sqlite":
-            async with writers_turn(str(scope.source.url.database), scope.source.config.pool_timeout):
-                result = await anyio.to_thread.run_sync(in_worker)
-        else:
-            result = await anyio.to_thread.run_sync(in_worker)
-        for ended in scope.sessions:
-            await run_async_callbacks(ended)
-        return result
-    scope.push()
-    try:
-        session = scope.async_session
-        result = await session.run_sync(functools.partial(_perform, scope, work))
-        await run_async_callbacks(session.sync_session)
-        return result
-    finally:
-        scope.pop()
-        await scope.close_async()
-
-
-def _perform(scope: Scope, work: Callable[[Session], T], session: sqlalchemy.orm.Session) -> T:
-    return scope.perform(work, cast(Session, session))
-
-
-def _look(scope: Scope, work: Callable[[Session], T], session: sqlalchemy.orm.Session) -> T:
-    return scope.look(work, cast(Session, session))
-
-
-def _join(
-    scope: Scope, work: Callable[[Session], T], attempted: list[Unit] | None, session: sqlalchemy.orm.Session
-) -> T:
-    """Work in a transaction or savepoint of the scope, and note it in ``attempted`` where it may be repeated."""
-    with joined(cast(Session, session), scope, retrying=attempted is not None) as unit:
-        if attempted is not None:
-            attempted.append(unit)
-        return work(cast(Session, session))
 
 
 db = SQLAlchemy()

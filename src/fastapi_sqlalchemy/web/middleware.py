@@ -14,8 +14,9 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
+from ..bindings import Binding
 from ..config import EngineOptions
-from ..database import Binding, SQLAlchemy
+from ..database import SQLAlchemy
 from ..database import db as default_database
 from ..engines.sqlite import is_memory_url
 from ..exceptions import ConfigurationError, MissingDatabaseError, UnknownOptionError

@@ -16,7 +16,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
-from ..database import Binding, SQLAlchemy
+from ..bindings import Binding
+from ..database import SQLAlchemy
 from ..engines import EngineSource
 from ..engines.positions import Watermark
 from ..exceptions import MissingSessionError, RequestTimeoutError, SessionClosedError
