@@ -5,12 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.nursery import close_nursery, lives, open_nursery, programs, python
+from tests.support.nursery import Nursery, lives, programs, python
 
 ONE = "import sys; print(sys.argv, sys.path[:3], __name__, sys.stdin.read()); print('e', file=sys.stderr)"
 PROGRAMS = {
@@ -114,23 +113,13 @@ def test_a_program_that_is_killed_takes_what_it_forked_along() -> None:
         assert process.stdout.read() == ""  # both have let go of it
 
 
-@pytest.fixture
-def nursery(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A nursery of its own."""
-    monkeypatch.setattr("tests.support.nursery._nursery", None)
-    monkeypatch.setattr("tests.support.nursery._servers", {})
-    monkeypatch.setenv("FSA_TEST_NURSERY", "")
-    open_nursery()
-    yield programs()
-    close_nursery()
-
-
-def test_at_its_end_the_nursery_leaves_no_process_and_no_file(nursery: Path) -> None:
+def test_at_its_end_a_nursery_leaves_no_process_and_no_file() -> None:
+    nursery = Nursery()
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(30)"
-    with subprocess.Popen([nursery / "python", "-c", code], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([nursery.folder / "python", "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         pid = int(process.stdout.readline())
-        close_nursery()
+        nursery.close()
         assert process.wait(20) == -signal.SIGKILL
     assert not lives(pid)
-    assert not nursery.exists()
+    assert not nursery.folder.exists()

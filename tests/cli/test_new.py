@@ -17,6 +17,7 @@ from dockerfile_parse import DockerfileParser
 
 from fastapi_sqlalchemy.cli import run
 from tests.support.environments import make_environment
+from tests.support.nursery import Nursery
 
 FORMS = [(layout, kind) for layout in ("flat", "domain") for kind in ("async", "sync")]
 
@@ -44,6 +45,14 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def forked(fresh: Path) -> Iterator[Path]:
+    """The same programs, forked from one Python of that environment."""
+    nursery = Nursery(fresh / "python")
+    yield nursery.folder
+    nursery.close()
+
+
+@pytest.fixture(scope="module")
 def projects(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Path]:
     """A project of each form, made by the installed command, so that its templates are known to be in the package."""
     folder = tmp_path_factory.mktemp("projects")
@@ -56,9 +65,9 @@ def projects(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[tupl
 
 @pytest.mark.parametrize("form", FORMS, ids="-".join)
 def test_a_new_project_passes_its_own_tests(
-    projects: dict[tuple[str, str], Path], form: tuple[str, str], fresh: Path
+    projects: dict[tuple[str, str], Path], form: tuple[str, str], forked: Path
 ) -> None:
-    done = call(projects[form], str(fresh / "python"), "-m", "pytest", "-q")
+    done = call(projects[form], str(forked / "python"), "-m", "pytest", "-q")
     assert done.returncode == 0, done.stdout
     assert re.search(r"^11 passed", done.stdout, re.MULTILINE), done.stdout
 
@@ -79,13 +88,13 @@ def test_it_asks_for_a_pip_that_knows_groups(tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.fixture
-def served(projects: dict[tuple[str, str], Path], fresh: Path, tmp_path: Path) -> Iterator[httpx2.Client]:
+def served(projects: dict[tuple[str, str], Path], fresh: Path, forked: Path, tmp_path: Path) -> Iterator[httpx2.Client]:
     """A project that was migrated, under uvicorn."""
     project = projects["flat", "sync"]
     url = f"sqlite:///{tmp_path / 'app.db'}"
     upgraded = call(project, str(fresh / "fastapi-sqlalchemy"), "db", "upgrade", DATABASE_URL=url)
     assert (upgraded.returncode, upgraded.stderr) == (0, "")
-    checked = call(project, str(fresh / "fastapi-sqlalchemy"), "db", "check", DATABASE_URL=url)
+    checked = call(project, str(forked / "fastapi-sqlalchemy"), "db", "check", DATABASE_URL=url)
     assert (checked.returncode, checked.stdout) == (0, "db: in order\n")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -120,16 +129,16 @@ def test_it_serves_after_its_migrations(served: httpx2.Client) -> None:
 
 
 def test_it_does_not_serve_a_database_that_a_migration_is_missing_on(
-    projects: dict[tuple[str, str], Path], fresh: Path, tmp_path: Path
+    projects: dict[tuple[str, str], Path], forked: Path, tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path / 'empty.db'}"
-    done = call(projects["flat", "async"], str(fresh / "uvicorn"), "app.main:app", "--port", "0", DATABASE_URL=url)
+    done = call(projects["flat", "async"], str(forked / "uvicorn"), "app.main:app", "--port", "0", DATABASE_URL=url)
     assert done.returncode != 0
     assert "Run: fastapi-sqlalchemy db upgrade" in done.stderr
 
 
-def test_its_routes_are_listed(projects: dict[tuple[str, str], Path], fresh: Path) -> None:
-    done = call(projects["domain", "async"], str(fresh / "fastapi-sqlalchemy"), "routes", "--json")
+def test_its_routes_are_listed(projects: dict[tuple[str, str], Path], forked: Path) -> None:
+    done = call(projects["domain", "async"], str(forked / "fastapi-sqlalchemy"), "routes", "--json")
     sessions = {line["path"]: line["session"] for line in json.loads(done.stdout)["routes"]}
     assert (sessions["/authors"], sessions["/books"]) == ("CRUDRouter", "dependency, async")
 

@@ -28,7 +28,7 @@ def make_environment(folder: Path, requirements: Iterable[str]) -> Path:
     python = folder / "venv" / "bin" / "python"
     wheel = next(iter(WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"])))
     pip = [sys.executable, "-m", "pip", "--python", python, "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--no-compile", "--no-deps", "--no-index", wheel], check=True)
+    subprocess.run([*pip, "install", "--no-deps", "--no-index", wheel], check=True)
     (site,) = folder.glob("venv/lib/python*/site-packages")
     wanted = [Requirement(requirement) for requirement in requirements]
     seen: set[str] = set()

@@ -15,47 +15,72 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["ROOT", "close_nursery", "environment", "fork_server", "lives", "open_nursery", "programs", "python"]
+__all__ = [
+    "ROOT",
+    "Nursery",
+    "close_nursery",
+    "environment",
+    "fork_server",
+    "lives",
+    "open_nursery",
+    "programs",
+    "python",
+]
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
 PROGRAMS = ("alembic", "fastapi", "fastapi-sqlalchemy", "pytest", "python", "python3", "uvicorn")
 
-_nursery: subprocess.Popen[bytes] | None = None
+
+class Nursery:
+    """A process of its own: ``folder`` holds the programs of an environment that it runs, python among them.
+
+    It imports when it is first asked, and then whatever of its list there is.
+    """
+
+    def __init__(self, python: Path = Path(sys.executable)) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="fsa-python-"))
+        for name in PROGRAMS:
+            program = self.folder / name
+            program.write_text(f"#!{python} -IS\n{Path(__file__).with_name('program.py').read_text()}")
+            program.chmod(0o700)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(self.folder / "socket"))
+            listener.listen(64)
+            self._process = subprocess.Popen(
+                [python, "-m", "tests.support.interpreter", self.folder, str(listener.fileno())],
+                cwd=ROOT,
+                env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+                stdin=subprocess.PIPE,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,
+            )
+
+    def close(self) -> None:
+        """End it, with all that it has forked, and remove the folder."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(PATIENCE)
+
+
+_nursery: Nursery | None = None
 _servers: dict[int, socket.socket] = {}
 
 
 def open_nursery() -> None:
-    """Start the process, for this one and for those that it starts from now on; it imports when it is first asked."""
+    """Start the one that this process uses, and those that it starts from now on."""
     global _nursery
-    folder = tempfile.mkdtemp(prefix="fsa-python-")
-    for name in PROGRAMS:
-        program = Path(folder, name)
-        program.write_text(f"#!{sys.executable} -IS\n{Path(__file__).with_name('program.py').read_text()}")
-        program.chmod(0o700)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-        listener.bind(f"{folder}/socket")
-        listener.listen(64)
-        _nursery = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.interpreter", folder, str(listener.fileno())],
-            cwd=ROOT,
-            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-            stdin=subprocess.PIPE,
-            pass_fds=[listener.fileno()],
-            start_new_session=True,
-        )
-    os.environ["FSA_TEST_NURSERY"] = folder
+    _nursery = Nursery()
+    os.environ["FSA_TEST_NURSERY"] = str(_nursery.folder)
 
 
 def close_nursery() -> None:
-    """Kill the servers that were started here, and end the process if it was, with all that it has forked."""
+    """Kill the servers that were started here, and end the nursery if it was."""
     global _nursery
     while _servers:
         _servers.popitem()[1].close()
     if _nursery is not None:
-        assert _nursery.stdin is not None
-        _nursery.stdin.close()
-        _nursery.wait(PATIENCE)
+        _nursery.close()
         _nursery = None
         del os.environ["FSA_TEST_NURSERY"]
 
