@@ -24,7 +24,7 @@ PROGRAMS = {
     "error": ("-m", "failing"),
     "wrong syntax": ("-c", "1 +"),
     "killed": ("-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"),
-    "interrupted": ("-c", "import os, signal; os.kill(os.getpid(), signal.SIGINT)"),
+    "interrupted": ("-m", "interrupted"),
     "thread and atexit": (
         "-c",
         "import atexit, threading, time; atexit.register(print, 'end'); print('main', end=' ');"
@@ -45,6 +45,7 @@ def folder(tmp_path: Path) -> Path:
     for name, text in {
         "module.py": ONE,
         "failing.py": "def fail():\n    1 / 0\nfail()\n",
+        "interrupted.py": "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n",
         "warning.py": "import warnings\nwarnings.warn('old', DeprecationWarning)\n",
         "package/__init__.py": "",
         "folder/script.py": f"{ONE}\nprint(__file__, __name__)\n",

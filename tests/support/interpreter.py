@@ -31,6 +31,8 @@ IMPORTED = (
     *(f"sqlalchemy.dialects.{name}" for name in ("mysql", "postgresql", "sqlite")),
     *("fastapi_sqlalchemy", "fastapi_sqlalchemy.cli", "fastapi_sqlalchemy.migrations", "fastapi_sqlalchemy.rest"),
     *("alembic", "fastapi.testclient", "pydantic.v1", "pytest", "uvicorn"),
+    *("anyio._backends._asyncio", "uvicorn.lifespan.on", "uvicorn.loops.uvloop"),
+    *("uvicorn.protocols.http.httptools_impl", "uvicorn.protocols.websockets.auto"),
 )
 
 
@@ -81,7 +83,7 @@ def import_everything() -> None:
             importlib.import_module(name)
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]
-    sys.modules["anyio"].__doc__ = "PYTEST_DONT_REWRITE"  # pytest warns of a plugin's package that is loaded already
+    importlib.import_module("anyio").__doc__ = "PYTEST_DONT_REWRITE"  # pytest warns of a plugin that is loaded already
     gc.collect()
     gc.freeze()
 
