@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -59,7 +60,16 @@ class Database:
                 connection.execute(sa.text(command))
 
     def open_transactions(self) -> int:
-        """How many sessions sit in a transaction that they do not end (for SQLite: whether its write lock is held)."""
+        """How many sessions sit in a transaction that they do not end (for SQLite: whether its write lock is held).
+
+        A connection that was closed a moment ago may still be there for the server: it has a second to notice.
+        """
+        give_up = time.monotonic() + 1
+        while (found := self._open_transactions()) and time.monotonic() < give_up:
+            time.sleep(0.02)
+        return found
+
+    def _open_transactions(self) -> int:
         if self.kind == "postgresql":
             return self.scalar(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
