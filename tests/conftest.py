@@ -164,6 +164,15 @@ def pools_are_empty() -> Iterator[None]:
     assert not leaks, "connections left checked out: " + "; ".join(leaks)
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests of the xdist group "browser"."""
+    from tests.support.browser import open_browser
+
+    with open_browser() as browser:
+        yield browser
+
+
 @pytest.fixture
 def figure() -> Callable[..., None]:
     """Record a line of the scorecard: ``figure("R3", variant="sqlite sync", n=500, seed=1, failures=0)``."""

@@ -13,19 +13,13 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.admin.apps.library import CANARY, NAME, PASSWORD
 from tests.admin.hostile import HOSTILE
-from tests.support.browser import DESKTOP, PHONE, BrowserThread, Window, open_browser, open_window
+from tests.support.browser import DESKTOP, PHONE, BrowserThread, Window, open_window
 from tests.support.uvicorn import Running, serve_app
 
 pytestmark = pytest.mark.xdist_group("browser")
 
 SAVE = ".card-footer button:has-text('Save'):not([name])"
 expect.set_options(timeout=40_000)  # a bound for a machine that has other work
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[BrowserThread]:
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

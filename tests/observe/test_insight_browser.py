@@ -9,16 +9,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.admin.hostile import HOSTILE
-from tests.support.browser import DESKTOP, PHONE, BrowserThread, Window, open_browser, open_window
+from tests.support.browser import DESKTOP, PHONE, BrowserThread, Window, open_window
 from tests.support.uvicorn import Running, serve_app
 
 pytestmark = pytest.mark.xdist_group("browser")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[BrowserThread]:
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,13 @@ def open_window(
     """A window of this size; at the end nothing was complained of, and nothing was asked of another host."""
     base = base_url.rstrip("/")
     small = size is PHONE
-    context = browser.new_context(viewport=size, has_touch=small, is_mobile=small, storage_state=storage)  # type: ignore[arg-type]
+    context = browser.new_context(
+        viewport=size,  # type: ignore[arg-type]
+        has_touch=small,
+        is_mobile=small,
+        storage_state=storage,
+        reduced_motion="reduce",  # sixty pictures a second of every dialogue that opens are nothing to test
+    )
     context.set_default_timeout(40_000)
     context.add_init_script(WATCH)
     window = kind(context.new_page(), base)
@@ -135,7 +141,7 @@ def open_window(
 
 @contextmanager
 def open_browser() -> Iterator[BrowserThread]:
-    """One Chromium for the tests of a file; without one they are skipped."""
+    """A Chromium; without one the tests are skipped."""
     path = chromium()
     if path is None:
         pytest.skip("NO CHROMIUM TAKES PART: apt-get install chromium, or name one with CHROMIUM")
