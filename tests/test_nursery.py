@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.nursery import Nursery, lives, programs, python
+from tests.support.nursery import FORKS, Nursery, lives, programs, python
+
+pytestmark = pytest.mark.skipif(not FORKS, reason="PROGRAMS ARE FORKED ON LINUX ONLY")
 
 ONE = "import sys; print(sys.argv, sys.path[:3], __name__, sys.stdin.read()); print('e', file=sys.stderr)"
 PROGRAMS = {

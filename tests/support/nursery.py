@@ -12,10 +12,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 __all__ = [
+    "FORKS",
     "ROOT",
     "Nursery",
     "close_nursery",
@@ -28,7 +30,11 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).parents[2]
+FORKS = hasattr(os, "pidfd_open")
+"""Whether this system can do it; elsewhere than on Linux each program is a Python of its own."""
 PATIENCE = 20.0
+SHEBANG = 127
+"""The longest first line of a program that every Linux takes."""
 PROGRAMS = ("alembic", "fastapi", "fastapi-sqlalchemy", "pytest", "python", "python3", "uvicorn")
 
 
@@ -39,10 +45,17 @@ class Nursery:
     """
 
     def __init__(self, python: Path = Path(sys.executable)) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self.folder = Path(python).parent
+        if not FORKS:
+            return
         self.folder = Path(tempfile.mkdtemp(prefix="fsa-python-"))
+        start = f"#!{python} -IS\n"
+        if " " in str(python) or len(start) > SHEBANG:
+            start = f"#!/bin/sh\n'''exec' \"{python}\" -IS \"$0\" \"$@\"\n' '''\n"  # which adds to the environment
         for name in PROGRAMS:
             program = self.folder / name
-            program.write_text(f"#!{python} -IS\n{Path(__file__).with_name('program.py').read_text()}")
+            program.write_text(start + Path(__file__).with_name("program.py").read_text())
             program.chmod(0o700)
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
             listener.bind(str(self.folder / "socket"))
@@ -58,9 +71,10 @@ class Nursery:
 
     def close(self) -> None:
         """End it, with all that it has forked, and remove the folder."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(PATIENCE)
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._process.wait(PATIENCE)
 
 
 _nursery: Nursery | None = None
@@ -105,11 +119,18 @@ def fork_server(
     arguments: Sequence[str], *, folder: Path, log: Path, variables: Mapping[str, str] | None = None
 ) -> int:
     """Start uvicorn with these arguments and variables; returns the id of a process that is no child of this one."""
+    command = ["-m", "uvicorn", *arguments]
+    around = {**environment(), **(variables or {})}
+    if not FORKS:
+        with log.open("ab") as output:
+            process = subprocess.Popen([sys.executable, *command], cwd=folder, env=around, stdout=output, stderr=output)
+        threading.Thread(target=process.wait, daemon=True).start()
+        return process.pid
     for pid in [pid for pid in _servers if not lives(pid)]:
         _servers.pop(pid).close()
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.connect(str(programs() / "socket"))
-    order = marshal.dumps((["-m", "uvicorn", *arguments], str(folder), {**environment(), **(variables or {})}))
+    order = marshal.dumps((command, str(folder), around))
     with log.open("ab") as output, open(os.devnull, "rb") as nothing:
         socket.send_fds(connection, [order], [nothing.fileno(), output.fileno(), output.fileno()])
     pid = int(connection.recv(20))
