@@ -199,12 +199,46 @@ def test_more_values_than_a_statement_has_parameters_are_upserted(database_url: 
     db.dispose()
 
 
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_many_rows_are_upserted_beside_parameters_of_the_statement(database_url: str, use_async: bool) -> None:
+    """SQLAlchemy names those of a list of owners and of ``onupdate`` as the columns ``owner_1`` and ``param_1`` are."""
+    db = SQLAlchemy(database_url)
+    table = sa.Table(
+        "kept",
+        db.metadata,
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("owner", sa.Integer),
+        sa.Column("owner_1", sa.Integer),
+        sa.Column("param_1", sa.Integer),
+        sa.Column("touched", sa.Integer, onupdate=7),
+    )
+    app = FastAPI()
+    scopes = {"/all": None, "/one": lambda: table.c.owner == 1, "/some": lambda: table.c.owner.in_([1, 2])}
+    for prefix, scope in scopes.items():
+        app.include_router(CRUDRouter(table, db=db, prefix=prefix, scope_query=scope, use_async=use_async))
+    db.create_all()
+    with TestClient(app) as client:
+        for prefix in scopes:
+            with db.engine.begin() as connection:
+                connection.execute(table.delete())
+            rows = [{"id": number, "owner": 1, "owner_1": number, "param_1": 0} for number in (3, 1, 2)]
+            for touched in (None, 7):
+                answered = client.post(f"{prefix}/-/upsert", json=rows)
+                assert answered.status_code == 200, answered.text
+                assert answered.json() == [{**row, "touched": touched} for row in rows]
+        assert client.portal is not None
+        client.portal.call(db.adispose)
+    db.dispose()
+
+
 class Shouting:
-    """Hooks that store every third name in capitals, by the database."""
+    """Hooks that store every third name in capitals, by the database, and no fourth one."""
 
     def before_create(self, session: Any, values: dict[str, Any]) -> None:
         if values["id"] % 3 == 0:
             values["name"] = sa.func.upper(values["name"])
+        elif values["id"] % 4 == 0:
+            values["name"] = sa.null()
 
     before_upsert = before_create
 
@@ -217,11 +251,11 @@ def test_hooks_of_a_table_may_give_sql_in_some_rows_of_many(database_url: str) -
     app.include_router(CRUDRouter(table, db=db, bulk=True, hooks=Shouting()))
     db.create_all()
     with TestClient(app) as client:
-        for path, names, stored in (("", "abcd", "abCd"), ("/-/upsert", "wxyz", "wxYz")):
+        for path, names, stored in (("", "abcd", "abC"), ("/-/upsert", "wxyz", "wxY")):
             rows = [{"id": number, "name": name} for number, name in enumerate(names, 1)]
             answered = client.post(f"/shouted{path}", json=rows)
             assert answered.status_code in (200, 201), answered.text
-            assert [row["name"] for row in answered.json()] == list(stored)
+            assert [row["name"] for row in answered.json()] == [*stored, None]
         assert client.portal is not None
         client.portal.call(db.adispose)
     db.dispose()

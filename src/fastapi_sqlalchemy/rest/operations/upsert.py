@@ -175,7 +175,8 @@ def _meets_any(session: Session, target: Target) -> bool:
 
 def _in_batches(session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str]) -> list[Row]:
     found: dict[int, Row] = {}
-    for numbers in stored_together([columns_of(target.resource, values) for values in rows]):
+    resource = target.resource
+    for numbers in stored_together(resource, [columns_of(resource, values) for values in rows]):
         batch = [rows[number] for number in numbers]
         found.update(zip(numbers, _batch(session, target, batch, conflict), strict=True))
     return [found[number] for number in range(len(rows))]
@@ -185,9 +186,7 @@ def _batch(session: Session, target: Target, batch: Sequence[Values], conflict: 
     resource = target.resource
     shape = Shape.of(resource)
     values = [columns_of(resource, each) for each in batch]
-    statement = _statement(session, target, values[0], conflict)
-    many = values if len(values) > 1 else None
-    statement = statement if many else statement.values(values[0])
+    statement, many = _statement(session, target, values, conflict)
     if connected_dialect(session).insert_returning and not target.cautious:
         stored = [exact(shape, tuple(row)) for row in session.execute(statement.returning(*shape.columns), many)]
     else:
@@ -208,24 +207,45 @@ def _batch(session: Session, target: Target, batch: Sequence[Values], conflict: 
     raise ProblemError(Problem(status=409, code="unique_violation", detail=detail))
 
 
-def _statement(session: Session, target: Target, values: Values, conflict: Sequence[str]) -> Any:
-    """What inserts or updates rows that set the same columns as ``values``."""
+def _statement(
+    session: Session, target: Target, rows: list[Values], conflict: Sequence[str]
+) -> tuple[Any, list[Values] | None]:
+    """What inserts or updates rows that set the same columns, and the rows where it does not hold them itself."""
     resource = target.resource
     table: Any = resource.table
     name = dialect_of(session).name
     columns: list[Any] = [resource.fields[item].column for item in conflict]
     held = {column.key for column in columns}
-    given = [key for key in values if key not in held and not table.c[key].primary_key]
+    given = [key for key in rows[0] if key not in held and not table.c[key].primary_key]
+    on_update = _on_update(table, given)
+    statement: Any
     if name in ("mysql", "mariadb"):
-        changes = {key: _inserted(table.c[key]) for key in given} | _on_update(table, given)
-        first = columns[0]
-        return mysql.insert(table).on_duplicate_key_update(changes or {first.key: first})
-    insert: Any = postgresql.insert if name == "postgresql" else sqlite.insert
-    statement: Any = insert(table)
-    changes = {key: statement.excluded[key] for key in given} | _on_update(table, given)
-    where = sa.and_(*target.visible) if target.visible else None
-    return statement.on_conflict_do_update(
-        index_elements=columns, set_=changes or {columns[0].key: columns[0]}, where=where
+        changes = {key: _inserted(table.c[key]) for key in given} | on_update
+        statement = mysql.insert(table).on_duplicate_key_update(changes or {columns[0].key: columns[0]})
+    else:
+        insert: Any = postgresql.insert if name == "postgresql" else sqlite.insert
+        statement = insert(table)
+        changes = {key: statement.excluded[key] for key in given} | on_update
+        where = sa.and_(*target.visible) if target.visible else None
+        statement = statement.on_conflict_do_update(
+            index_elements=columns, set_=changes or {columns[0].key: columns[0]}, where=where
+        )
+    if len(rows) == 1:
+        return statement.values(rows[0]), None
+    if _has_parameters([*on_update.values(), *target.visible]):
+        return statement.values(rows), None
+    return statement, rows
+
+
+def _has_parameters(parts: Iterable[Any]) -> bool:
+    """Whether a statement has parameters besides those of its rows.
+
+    SQLAlchemy's executemany then sends it once for every row, refuses a list, and confuses their names with columns.
+    """
+    return any(
+        not isinstance(part, sa.ClauseElement)
+        or any(isinstance(element, sa.BindParameter) for element in sa.sql.visitors.iterate(part))
+        for part in parts
     )
 
 

@@ -277,7 +277,7 @@ def _insert(session: Session, resource: Resource, rows: Sequence[Values]) -> lis
     if not dialect.insert_returning:
         return [_insert_one(session, resource, values) for values in prepared]
     found: dict[int, Row] = {}
-    for numbers in stored_together(prepared):
+    for numbers in stored_together(resource, prepared):
         chosen = [prepared[number] for number in numbers]
         if len(chosen) == 1:
             statement = sa.insert(table).values(chosen[0])
@@ -290,16 +290,20 @@ def _insert(session: Session, resource: Resource, rows: Sequence[Values]) -> lis
     return [found[number] for number in range(len(prepared))]
 
 
-def stored_together(rows: Sequence[Values]) -> list[list[int]]:
+def stored_together(resource: Resource, rows: Sequence[Values]) -> list[list[int]]:
     """Return the places of the rows that one statement stores: they set the same columns. One that holds SQL is alone.
 
     Args:
+        resource: where they are stored.
         rows: the rows, by the keys of their columns.
     """
+    columns = _table(resource).columns
     groups: dict[tuple[Any, ...], list[int]] = {}
     for place, values in enumerate(rows):
         has_sql = any(
-            isinstance(value, sa.ClauseElement) and not isinstance(value, sa.Null) for value in values.values()
+            isinstance(value, sa.ClauseElement)
+            and not (isinstance(value, sa.Null) and isinstance(columns[key].type, sa.JSON))  # which binds it as a value
+            for key, value in values.items()
         )
         groups.setdefault((*sorted(values), place) if has_sql else tuple(sorted(values)), []).append(place)
     return list(groups.values())
