@@ -140,6 +140,29 @@ def test_a_delete_takes_the_rows_along_that_the_model_says(path: str) -> None:
     db.dispose()
 
 
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_rows_that_cascades_delete_together_are_found_by_one_filter(database_url: str, use_async: bool) -> None:
+    db = SQLAlchemy(database_url)
+    base: Any = db.Base
+
+    class Branch(base):
+        id: Mapped[int] = mapped_column(primary_key=True)
+        parent_id: Mapped[int | None] = mapped_column(sa.ForeignKey("branch.id"))
+        twigs: Mapped[list[Branch]] = relationship(cascade="all, delete-orphan")
+
+    db.create_all()
+    app = FastAPI()
+    app.include_router(CRUDRouter(Branch, db=db, bulk=True, use_async=use_async))
+    with TestClient(app) as client:
+        for number in range(1, 6):
+            assert client.post("/branch", json={"parent_id": number - 1 or None}).status_code == 201
+        assert client.delete("/branch?id__gte=3").json() == {"affected": 3}
+        assert [row["id"] for row in client.get("/branch").json()] == [1, 2]
+        assert client.portal is not None
+        client.portal.call(db.adispose)
+    db.dispose()
+
+
 def test_a_hook_may_change_the_values(shop: Any) -> None:
     class Login(BaseModel):
         name: str

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from ...web.problems import Problem, ProblemError
 from ..resource import Resource
 from .references import check_references
-from .rows import Target, dialect_of
+from .rows import Target, dialect_of, key_criteria
 from .write import (
     Values,
     affected,
@@ -95,7 +95,8 @@ def bulk_delete(session: Session, target: Target, criteria: Criteria, max_affect
     if target.hooks.around("delete") or deletes_entities(session, target):
         keys = _keys(session, target, criteria, max_affected)
         for key in keys:
-            delete(session, target, key)
+            if _keys(session, target, key_criteria(resource, key), 1):  # else it went with another one, by a cascade
+                delete(session, target, key)
         return len(keys)
     _refuse_many(session, target, criteria, max_affected)
     table: Any = resource.table
