@@ -259,7 +259,7 @@ def silent_server() -> Iterator[int]:
 def test_a_server_that_accepts_and_never_answers_is_a_503_within_the_deadline(
     scheme: str, asynchronous: bool, silent_server: int
 ) -> None:
-    db = SQLAlchemy(f"{scheme}://user:secret@127.0.0.1:{silent_server}/app", connect_timeout=2)
+    db = SQLAlchemy(f"{scheme}://user:secret@127.0.0.1:{silent_server}/app", connect_timeout=1)
     app = FastAPI()
     app.add_middleware(DBSessionMiddleware, db=db)
     if asynchronous:
