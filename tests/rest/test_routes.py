@@ -231,6 +231,38 @@ def test_many_rows_are_upserted_beside_parameters_of_the_statement(database_url:
     db.dispose()
 
 
+@pytest.mark.parametrize("use_async", [False, True], ids=["sync", "async"])
+def test_many_rows_are_upserted_under_any_rule_of_their_owner(database_url: str, use_async: bool) -> None:
+    db = SQLAlchemy(database_url)
+    table = sa.Table(
+        "ruled", db.metadata, sa.Column("id", sa.Integer, primary_key=True), sa.Column("owner", sa.Integer)
+    )
+    rules = {
+        "/equal": lambda: table.c.owner == 1,
+        "/less": lambda: [table.c.owner < 2, table.c.id != 9],
+        "/both": lambda: sa.and_(table.c.owner == 1, table.c.id != 9),
+        "/listed": lambda: table.c.owner.in_([1, 3]),
+        "/computed": lambda: table.c.owner == sa.func.coalesce(1, 2),
+        "/named": lambda: table.c.owner == sa.bindparam("who", 1),
+    }
+    app = FastAPI()
+    for prefix, rule in rules.items():
+        app.include_router(CRUDRouter(table, db=db, prefix=prefix, scope_query=rule, use_async=use_async))
+    db.create_all()
+    with TestClient(app) as client:
+        for prefix in rules:
+            with db.engine.begin() as connection:
+                connection.execute(table.delete())
+                connection.execute(table.insert(), [{"id": 2, "owner": 1}, {"id": 5, "owner": 2}])
+            rows = [{"id": number, "owner": 1} for number in (3, 1, 2)]
+            answered = client.post(f"{prefix}/-/upsert", json=rows)
+            assert (answered.status_code, answered.json()) == (200, rows), (prefix, answered.text)
+            assert client.post(f"{prefix}/-/upsert", json=[*rows, {"id": 5, "owner": 1}]).status_code == 404
+        assert client.portal is not None
+        client.portal.call(db.adispose)
+    db.dispose()
+
+
 class Shouting:
     """Hooks that store every third name in capitals, by the database, and no fourth one."""
 

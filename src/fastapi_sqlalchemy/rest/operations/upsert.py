@@ -218,6 +218,7 @@ def _statement(
     held = {column.key for column in columns}
     given = [key for key in rows[0] if key not in held and not table.c[key].primary_key]
     on_update = _on_update(table, given)
+    criteria: Sequence[sa.ColumnElement[bool]] = ()
     statement: Any
     if name in ("mysql", "mariadb"):
         changes = {key: _inserted(table.c[key]) for key in given} | on_update
@@ -226,27 +227,41 @@ def _statement(
         insert: Any = postgresql.insert if name == "postgresql" else sqlite.insert
         statement = insert(table)
         changes = {key: statement.excluded[key] for key in given} | on_update
-        where = sa.and_(*target.visible) if target.visible else None
+        criteria = target.visible
+        where = sa.and_(*criteria) if criteria else None
         statement = statement.on_conflict_do_update(
             index_elements=columns, set_=changes or {columns[0].key: columns[0]}, where=where
         )
     if len(rows) == 1:
         return statement.values(rows[0]), None
-    if _has_parameters([*on_update.values(), *target.visible]):
-        return statement.values(rows), None
-    return statement, rows
+    if _is_sent_with_many(table, on_update.values(), criteria):
+        return statement, rows
+    return statement.values(rows), None
 
 
-def _has_parameters(parts: Iterable[Any]) -> bool:
-    """Whether a statement has parameters besides those of its rows.
+def _is_sent_with_many(table: sa.Table, changes: Iterable[Any], criteria: Iterable[Any]) -> bool:
+    """Whether SQLAlchemy's executemany takes the parameters that a statement has besides those of its rows.
 
-    SQLAlchemy's executemany then sends it once for every row, refuses a list, and confuses their names with columns.
+    With one in what it sets, it is sent once for every row; one that is a list is refused; ``f(?)`` may be taken for
+    VALUES; and ``owner = ?`` has a parameter ``owner_1``, which may be the name of a column.
     """
-    return any(
-        not isinstance(part, sa.ClauseElement)
-        or any(isinstance(element, sa.BindParameter) for element in sa.sql.visitors.iterate(part))
-        for part in parts
-    )
+    if any(not isinstance(change, sa.ClauseElement) or _has_parameters(change) for change in changes):
+        return False
+    parts = [criterion for criterion in criteria if _has_parameters(criterion)]
+    numbered = any(key.rpartition("_")[2].isdecimal() for key in table.c.keys())  # noqa: SIM118
+    return all(_compares_with_value(part) for part in parts) and not (parts and numbered)
+
+
+def _has_parameters(part: sa.ClauseElement) -> bool:
+    return any(isinstance(element, sa.BindParameter) for element in sa.sql.visitors.iterate(part))
+
+
+def _compares_with_value(criterion: Any) -> bool:
+    """Whether a criterion is a column compared with one value, such as ``owner = ?``."""
+    if not isinstance(criterion, sa.BinaryExpression) or not isinstance(criterion.left, sa.Column):
+        return False
+    value: Any = criterion.right
+    return isinstance(value, sa.BindParameter) and value.unique and not (value.expanding or value.literal_execute)
 
 
 def _inserted(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
