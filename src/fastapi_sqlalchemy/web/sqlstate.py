@@ -102,6 +102,7 @@ _SQLSTATE_CLASSES: Final[dict[str, Cause]] = {
 }
 
 # MariaDB and MySQL manuals, "Error Codes"; the client's own numbers start at 2000, 0 is a connection closed here.
+# Those below 1000 are of the storage engine: 135 no room in a file, 167 no number left (MariaDB's perror).
 _MYSQL_NUMBERS: Final[dict[Cause, tuple[int, ...]]] = {
     UNIQUE: (1022, 1062, 1169, 1557, 1586, 1761, 1762),
     FOREIGN_KEY: (1216, 1217, 1451, 1452),

@@ -71,7 +71,7 @@ def upsert(session: Session, target: Target, bodies: Sequence[Values], conflict:
     shape = Shape.of(resource)
     keys: dict[int, Row] = {}
     latest: dict[Row, Row] = {}
-    for numbers in _in_turn(target.resource, rows, conflict):
+    for numbers in _in_turn(resource, rows, conflict):
         batch = [rows[number] for number in numbers]
         existing = _existing(session, target, batch, conflict)
         if needs_unit_of_work(session, target, "upsert", batch) or _meets_any(session, target):
@@ -175,17 +175,19 @@ def _meets_any(session: Session, target: Target) -> bool:
 
 def _in_batches(session: Session, target: Target, rows: Sequence[Values], conflict: Sequence[str]) -> list[Row]:
     found: dict[int, Row] = {}
-    resource = target.resource
-    for numbers in stored_together(resource, [columns_of(resource, values) for values in rows]):
-        batch = [rows[number] for number in numbers]
-        found.update(zip(numbers, _batch(session, target, batch, conflict), strict=True))
+    prepared = [columns_of(target.resource, values) for values in rows]
+    for numbers in stored_together(target.resource, prepared):
+        batch, values = [rows[number] for number in numbers], [prepared[number] for number in numbers]
+        found.update(zip(numbers, _batch(session, target, batch, values, conflict), strict=True))
     return [found[number] for number in range(len(rows))]
 
 
-def _batch(session: Session, target: Target, batch: Sequence[Values], conflict: Sequence[str]) -> list[Row]:
+def _batch(
+    session: Session, target: Target, batch: Sequence[Values], values: list[Values], conflict: Sequence[str]
+) -> list[Row]:
+    """Store rows that one statement takes; ``values`` are theirs by the keys of the columns."""
     resource = target.resource
     shape = Shape.of(resource)
-    values = [columns_of(resource, each) for each in batch]
     statement, many = _statement(session, target, values, conflict)
     if connected_dialect(session).insert_returning and not target.cautious:
         stored = [exact(shape, tuple(row)) for row in session.execute(statement.returning(*shape.columns), many)]
@@ -248,7 +250,7 @@ def _is_sent_with_many(table: sa.Table, changes: Iterable[Any], criteria: Iterab
     if any(not isinstance(change, sa.ClauseElement) or _has_parameters(change) for change in changes):
         return False
     parts = [criterion for criterion in criteria if _has_parameters(criterion)]
-    numbered = any(key.rpartition("_")[2].isdecimal() for key in table.c.keys())  # noqa: SIM118
+    numbered = any(column.key.rpartition("_")[2].isdecimal() for column in table.columns)
     return all(_compares_with_value(part) for part in parts) and not (parts and numbered)
 
 
