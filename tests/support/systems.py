@@ -1,4 +1,4 @@
-"""Applications with a database that a file of tests shares."""
+"""Applications with a database, of a test or shared by a file of them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from tests.support.caches import empty_caches
+from fastapi import APIRouter, FastAPI
 
-__all__ = ["running"]
+from fastapi_sqlalchemy import SQLAlchemy
+from tests.support.caches import empty_caches
+from tests.support.client import TestClient
+
+__all__ = ["routed", "running"]
 
 System = TypeVar("System")
 
@@ -26,3 +30,17 @@ def running(system: System) -> Iterator[System]:
     held.db.drop_all(confirmed=True)
     empty_caches()
     held.db.dispose()
+
+
+@contextmanager
+def routed(db: SQLAlchemy, *routers: APIRouter) -> Iterator[TestClient]:
+    """A client of an application with these routers, whose tables are created; no connection is left at the end."""
+    app = FastAPI()
+    for router in routers:
+        app.include_router(router)
+    db.create_all()
+    with TestClient(app) as client:
+        yield client
+        assert client.portal is not None
+        client.portal.call(db.adispose)
+    db.dispose()
